@@ -1,0 +1,86 @@
+//! Data sets in memory: features as they came (bytes stay bytes until the batch), labels, natural clients.
+//!
+//! Where in the flow: after the configuration, before partitioning. What it never does: know about clients' shares.
+
+use anyhow::Result;
+
+/// A training and a test set that share classes and the shape of a sample.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    pub name: String,
+    pub train: Examples,
+    pub test: Examples,
+    /// Shape of one sample, e.g. `[1, 28, 28]` (channels, height, width) or `[13]`.
+    pub sample_shape: Vec<usize>,
+    /// C ≥ 2; labels are `0..num_classes`. With two classes a model has one output and a sigmoid.
+    pub num_classes: usize,
+    /// Names of the natural clients, ascending, where the data has them.
+    pub client_names: Vec<String>,
+    /// BLAKE3 over features, labels and clients: the identity under which partitions are cached.
+    pub fingerprint: [u8; 32],
+}
+
+/// Rows with labels.
+#[derive(Clone, Debug)]
+pub struct Examples {
+    pub features: Features,
+    /// One per row, in `0..num_classes`.
+    pub labels: Vec<u32>,
+    /// One per row, an index into `Dataset::client_names`, where the data has natural clients.
+    pub clients: Option<Vec<u32>>,
+}
+
+/// Row-major features.
+#[derive(Clone, Debug)]
+pub enum Features {
+    /// `value · scale + shift` in `f32`.
+    U8 { values: Vec<u8>, scale: f32, shift: f32 },
+    F32(Vec<f32>),
+}
+
+impl Examples {
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+impl Features {
+    /// Writes the rows named by `rows` into `out`, each `width` elements, in that order.
+    ///
+    /// Shapes: `out` has `rows.len() × width` elements; every row index is below the number of rows.
+    pub fn gather(&self, rows: &[u32], width: usize, out: &mut [f32]) {
+        debug_assert_eq!(out.len(), rows.len() * width);
+        for (&row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
+            let range = row as usize * width..(row as usize + 1) * width;
+            match self {
+                Features::U8 { values, scale, shift } => {
+                    for (o, &v) in out.iter_mut().zip(&values[range]) {
+                        *o = f32::from(v) * scale + shift;
+                    }
+                }
+                Features::F32(values) => out.copy_from_slice(&values[range]),
+            }
+        }
+    }
+}
+
+impl Dataset {
+    /// Elements of one sample.
+    pub fn width(&self) -> usize {
+        self.sample_shape.iter().product()
+    }
+
+    /// Outputs of a model on this data: one for two classes, else one per class.
+    pub fn num_outputs(&self) -> usize {
+        if self.num_classes == 2 { 1 } else { self.num_classes }
+    }
+}
+
+/// Loads what `[data]` names. Errors: `Kind::Data` naming file, line and both values; `Kind::Config` for wrong keys.
+pub fn load(_config: &crate::config::Data) -> Result<Dataset> {
+    anyhow::bail!("written by the data work")
+}

@@ -1,0 +1,78 @@
+//! The kinds of failure that a caller or the exit code must tell apart.
+//!
+//! Everything fallible in the library returns [`anyhow::Result`]; the innermost cause of an expected failure is a
+//! [`Fault`], found again with [`exit_code`]. Context is added once per layer (file, round, client, plugin).
+//! Messages: lower case, where — what, with both values — what to do.
+
+use std::fmt;
+
+/// Whose fault it is, hence which exit code the program ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line cannot be understood: 2.
+    Usage,
+    /// The configuration is wrong or impossible: 3.
+    Config,
+    /// A data file is missing or broken, or a resource is not there: 4.
+    Data,
+    /// A plugin was refused before the run: 5.
+    PluginRefused,
+    /// A plugin failed during the run: 6.
+    PluginFailed,
+    /// Training diverged: 7.
+    Diverged,
+    /// Results or checkpoints cannot be written or read: 8.
+    Io,
+}
+
+impl Kind {
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Usage => 2,
+            Kind::Config => 3,
+            Kind::Data => 4,
+            Kind::PluginRefused => 5,
+            Kind::PluginFailed => 6,
+            Kind::Diverged => 7,
+            Kind::Io => 8,
+        }
+    }
+}
+
+/// An expected failure with its message.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    pub kind: Kind,
+    pub message: String,
+}
+
+impl Fault {
+    /// The fault as an [`anyhow::Error`], ready for `bail`-style returns: `return Err(Fault::new(..))`.
+    #[allow(clippy::new_ret_no_self)]
+    pub fn new(kind: Kind, message: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Fault { kind, message: message.into() })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Exit code of an error: that of the [`Fault`] in its chain, 101 (a bug of ours) if there is none.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error.downcast_ref::<Fault>().map_or(101, |fault| fault.kind.exit_code())
+}
+
+/// `; did you mean `x`?` for the candidate nearest to `given`, or nothing if none is near.
+pub fn did_you_mean<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    candidates
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(given, name), name))
+        .filter(|(score, _)| *score > 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or(String::new(), |(_, name)| format!("; did you mean `{name}`?"))
+}

@@ -1,0 +1,29 @@
+//! CollA: a federated-learning simulator whose every method is a plugin.
+//!
+//! Data flows one way, and the modules stand in that order:
+//! config → data → partition → client → schedule → train → stages → wire → strategy → evaluate → record;
+//! [`run`] is the only file that knows it.
+
+pub mod cli;
+pub mod run;
+
+pub mod config;
+pub mod data;
+pub mod partition;
+
+pub mod client;
+pub mod schedule;
+pub mod train;
+
+pub mod stages;
+pub mod wire;
+
+pub mod evaluate;
+pub mod strategy;
+
+pub mod record;
+
+pub mod error;
+pub mod executor;
+pub mod plugin;
+pub mod random;

@@ -1,0 +1,151 @@
+//! Local training: Burn lives here and nowhere else.
+//!
+//! Where in the flow: an agent builds one [`Trainer`] and keeps it; clients pass through it one after another, only
+//! weights move. What it never does: know about rounds, plugins or other clients.
+
+use crate::data::{Dataset, Examples};
+use anyhow::Result;
+use std::sync::Arc;
+
+/// One tensor of the flat weight vector.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct TensorInfo {
+    /// Path in the module, e.g. `layers.0.weight`.
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub role: TensorRole,
+    /// Index of its first element in the flat vector.
+    pub offset: usize,
+}
+
+impl TensorInfo {
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TensorRole {
+    Weight,
+    Bias,
+    /// Scale and shift of a normalisation layer.
+    Norm,
+    /// Running statistics of a normalisation layer.
+    NormStat,
+}
+
+/// The tensors of a model in flat order. P is [`Layout::len`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Layout {
+    pub tensors: Vec<TensorInfo>,
+}
+
+impl Layout {
+    /// P, the number of weights.
+    pub fn len(&self) -> usize {
+        self.tensors.last().map_or(0, |last| last.offset + last.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A term that a client plugin adds to the local objective, fused into the optimizer step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Term {
+    /// (mu/2)·‖w − w_received‖²: adds mu·(w − w_received) to the gradient (FedProx, arXiv:1812.06127, eq. 2).
+    Prox { mu: f32 },
+    /// (lambda/2)·‖w‖².
+    L2 { lambda: f32 },
+    /// Scales the whole gradient so that its norm is at most `max_norm`, before the other terms.
+    ClipGrad { max_norm: f32 },
+    /// Multiplies the learning rate.
+    LearningRateScale { factor: f32 },
+}
+
+/// The order in which one client sees its rows in one round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchOrder {
+    pub seed: u64,
+    pub round: u64,
+    pub client: u64,
+    /// Steps that the client took in earlier rounds, when its iterator persists; else `None`.
+    pub steps_before: Option<u64>,
+    pub shuffle: bool,
+}
+
+/// Everything that one client's local training depends on.
+#[derive(Clone, Debug)]
+pub struct LocalTask<'a> {
+    /// Received weights, P.
+    pub start: &'a [f32],
+    /// The client's rows of the training set, not empty.
+    pub rows: &'a [u32],
+    pub steps: u64,
+    /// At most `rows.len()`.
+    pub batch_size: usize,
+    pub learning_rate: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+    pub terms: &'a [Term],
+    pub order: BatchOrder,
+}
+
+/// What came out besides the weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LocalReport {
+    pub steps: u64,
+    pub examples: u64,
+    /// Mean over the examples seen of the loss before the step that used them.
+    pub loss: f64,
+    /// Sum of the learning rates of the steps.
+    pub lr_sum: f64,
+}
+
+/// Sums over evaluated rows, so that parts add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    pub loss_sum: f64,
+    pub correct: u64,
+    pub rows: u64,
+}
+
+/// A built model on one core. Results depend on the arguments alone, never on what was trained before.
+pub trait Trainer: Send {
+    /// Trains and writes the local weights (P) into `out`.
+    fn train(&mut self, task: &LocalTask<'_>, out: &mut [f32]) -> Result<LocalReport>;
+
+    /// Loss and hits of `weights` on the given rows of one part of the data.
+    fn evaluate(&mut self, weights: &[f32], part: Part, rows: &[u32]) -> Result<Score>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Train,
+    Test,
+}
+
+/// Builds one [`Trainer`] per agent.
+pub trait Model: Send + Sync {
+    fn layout(&self) -> &Layout;
+
+    /// The weights before round 1, P.
+    fn initial_weights(&self, seed: u64) -> Result<Vec<f32>>;
+
+    fn trainer(&self, data: Arc<Dataset>) -> Result<Box<dyn Trainer>>;
+}
+
+impl Dataset {
+    pub fn part(&self, part: Part) -> &Examples {
+        match part {
+            Part::Train => &self.train,
+            Part::Test => &self.test,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The CollA plugin interface.
+
+pub mod abi;
+mod value;
+
+pub use value::{Map, Value};
