@@ -1,1 +1,139 @@
-//! client
+//! Virtual clients: who takes part in a round, and the little that is kept of each between rounds.
+//!
+//! Where in the flow: between the partition and the schedule. A client is its rows, these few bytes and a seed; a
+//! million of them cost nothing until they train. What it never does: hold a model or data.
+
+use crate::{
+    config::{Federation, Sampling},
+    random::{Purpose, Stream},
+};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// Identity of a virtual client: its position in the partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u32);
+
+impl ClientId {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl std::fmt::Display for ClientId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Clients of a fixed-size cohort: `max(1, ⌊C·K + 10⁻⁹⌋)` of `num_clients`.
+pub fn cohort_size(fraction: f64, num_clients: usize) -> usize {
+    ((fraction * num_clients as f64 + 1e-9) as usize).clamp(1, num_clients)
+}
+
+/// The cohort of one round, ascending; a pure function of seed and round.
+///
+/// `fixed`: a uniform subset of [`cohort_size`] clients. `poisson`: each client independently with probability C,
+/// so the cohort may be empty; drawn by geometric gaps, in time proportional to the cohort, not to K.
+pub fn sample(config: &Federation, seed: u64, round: u64, num_clients: usize) -> Vec<ClientId> {
+    let mut stream = Stream::new(seed, Purpose::Cohort, round, 0);
+    match config.sampling {
+        Sampling::Fixed => {
+            let size = cohort_size(config.fraction_train, num_clients);
+            stream.choose(num_clients as u64, size).into_iter().map(|id| ClientId(id as u32)).collect()
+        }
+        Sampling::Poisson => poisson(&mut stream, config.fraction_train, num_clients),
+    }
+}
+
+/// P(gap = g) = (1 − q)^g·q, so ⌊ln U / ln(1 − q)⌋ clients are skipped before the next one.
+fn poisson(stream: &mut Stream, q: f64, num_clients: usize) -> Vec<ClientId> {
+    let ln_keep = libm::log1p(-q);
+    let mut cohort = Vec::new();
+    let mut next = 0.0;
+    loop {
+        let u = 1.0 - stream.uniform();
+        next += if q < 1.0 { libm::floor(libm::log(u) / ln_keep) } else { 0.0 };
+        if next >= num_clients as f64 {
+            return cohort;
+        }
+        cohort.push(ClientId(next as u32));
+        next += 1.0;
+    }
+}
+
+/// What is kept of clients between rounds. Empty until a client takes part.
+#[derive(Debug, Default)]
+pub struct ClientStates {
+    /// Steps taken so far, where iterators persist.
+    steps: Mutex<BTreeMap<ClientId, u64>>,
+    /// Error-feedback residual: what compression has withheld so far, P values.
+    residuals: Mutex<BTreeMap<ClientId, Vec<f32>>>,
+}
+
+impl ClientStates {
+    pub fn steps(&self, client: ClientId) -> u64 {
+        lock(&self.steps).get(&client).copied().unwrap_or(0)
+    }
+
+    pub fn add_steps(&self, client: ClientId, steps: u64) {
+        *lock(&self.steps).entry(client).or_insert(0) += steps;
+    }
+
+    /// Takes the residual out; zeros for a client that has none. Put the new one back with [`ClientStates::keep_residual`].
+    pub fn take_residual(&self, client: ClientId, len: usize) -> Vec<f32> {
+        lock(&self.residuals).remove(&client).unwrap_or_else(|| vec![0.0; len])
+    }
+
+    pub fn keep_residual(&self, client: ClientId, residual: Vec<f32>) {
+        lock(&self.residuals).insert(client, residual);
+    }
+}
+
+/// A panic while the lock was held stops the run anyway; what the map holds then no longer matters.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn federation(fraction_train: f64, sampling: Sampling) -> Federation {
+        Federation { fraction_train, sampling, ..Federation::default() }
+    }
+
+    #[test]
+    fn a_fixed_cohort_has_the_documented_size() {
+        for (fraction, clients, size) in [(0.1, 100, 10), (0.29, 100, 29), (1e-6, 100, 1), (1.0, 7, 7), (0.1, 1, 1)] {
+            assert_eq!(cohort_size(fraction, clients), size, "{fraction} of {clients}");
+            let cohort = sample(&federation(fraction, Sampling::Fixed), 1, 1, clients);
+            assert_eq!(cohort.len(), size);
+            assert!(cohort.windows(2).all(|w| w[0] < w[1]) && cohort.iter().all(|c| c.index() < clients));
+        }
+    }
+
+    #[test]
+    fn every_client_is_included_with_frequency_c_under_both_samplings() {
+        // Binomial(4000, 0.1): mean 400, sd 19; 5 sd = 95.
+        for sampling in [Sampling::Fixed, Sampling::Poisson] {
+            let config = federation(0.1, sampling);
+            let mut counts = vec![0u32; 50];
+            for round in 0..4000 {
+                sample(&config, 9, round, 50).iter().for_each(|c| counts[c.index()] += 1);
+            }
+            assert!(counts.iter().all(|&c| c.abs_diff(400) < 95), "{sampling:?}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn poisson_cohort_sizes_have_variance_nq_1_minus_q() {
+        // N = 1000, q = 0.05: mean 50, variance 47.5; the sample variance of 4000 rounds has sd 1.06.
+        let config = federation(0.05, Sampling::Poisson);
+        let sizes: Vec<f64> = (0..4000).map(|round| sample(&config, 5, round, 1000).len() as f64).collect();
+        let mean = sizes.iter().sum::<f64>() / 4000.0;
+        let variance = sizes.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / 3999.0;
+        assert!((mean - 50.0).abs() < 0.55 && (variance - 47.5).abs() < 5.3, "mean {mean}, variance {variance}");
+        assert_eq!(sample(&federation(1.0, Sampling::Poisson), 5, 1, 10).len(), 10);
+    }
+}

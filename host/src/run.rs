@@ -1,24 +1,311 @@
-//! The round loop.
+//! The round loop: the only file that knows the order of things.
 
-use crate::{config::Config, data::Dataset, record::Observer, train::Model};
+use crate::{
+    client::{self, ClientId, ClientStates},
+    config::{BatchSize, ClientEvaluation, Config},
+    data::{self, Dataset},
+    evaluate,
+    executor::Executor,
+    partition::{self, Partition},
+    plugin::{self, Plugin},
+    record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo},
+    schedule::{AgentSpec, ClientReport, ClientTask, Engine, RoundJob, ThreadedEngine},
+    strategy::{
+        Roster,
+        aggregate::{Aggregator, Planned},
+        local,
+        server_step::{ServerStep, StepFacts},
+    },
+    train::{self, Model},
+    wire,
+};
 use anyhow::Result;
+use colla_plugin_sdk::Map;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Above this many clients the report shows no partition heat map.
+const MAX_CLIENTS_SHOWN: usize = 5_000;
 
 /// An experiment that is ready to run. Data and model come from the configuration unless the caller brings their own.
 pub struct Experiment {
     pub config: Config,
     pub data: Arc<Dataset>,
     pub model: Arc<dyn Model>,
+    /// Loaded plugins in the configuration's order; FedAvg is among them if no other aggregate is.
+    pub plugins: Vec<Plugin>,
 }
 
 impl Experiment {
-    /// Loads data and model as the configuration says.
-    pub fn from_config(_config: Config) -> Result<Self> {
-        anyhow::bail!("written by the round-loop work")
+    /// Loads data, model and plugins as the configuration says.
+    pub fn from_config(config: Config) -> Result<Self> {
+        let data = Arc::new(data::load(&config.data)?);
+        let model = train::model_from_config(&config.model, &data)?;
+        Self::new(config, data, model)
     }
 
-    /// Runs all rounds. Errors carry a [`crate::error::Fault`] or a [`crate::plugin::PluginFailure`].
-    pub fn run(&self, _observer: &mut dyn Observer) -> Result<()> {
-        anyhow::bail!("written by the round-loop work")
+    /// An experiment on the caller's own data and model; `[data]` and `[model]` of the configuration are not looked at.
+    pub fn new(mut config: Config, data: Arc<Dataset>, model: Arc<dyn Model>) -> Result<Self> {
+        let plugins = plugin::load_all(&config.plugins, &config.host.allow_native)?;
+        config.plugins = plugins.iter().map(Plugin::resolved).collect();
+        Ok(Experiment { config, data, model, plugins })
     }
+
+    /// Runs all rounds.
+    /// Errors carry a [`crate::error::Fault`] or a [`crate::plugin::PluginFailure`].
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<()> {
+        let mut run = Run::new(self)?;
+        observer.start(&run.info())?;
+        observer.round(&run.before_training()?)?;
+        for round in 1..=self.config.federation.num_server_rounds as u64 {
+            let record = run.round(round, observer)?;
+            observer.round(&record)?;
+        }
+        observer.finish(&run.into_outcome())
+    }
+}
+
+/// What lives as long as a run.
+struct Run<'a> {
+    experiment: &'a Experiment,
+    config: &'a Config,
+    partition: Partition,
+    executor: Arc<Executor>,
+    engine: Box<dyn Engine>,
+    clients: Arc<ClientStates>,
+    roster: Roster,
+    aggregator: Aggregator,
+    server_step: ServerStep,
+    weights: Vec<f32>,
+    client_accuracy: Vec<(ClientId, f64)>,
+    clients_trained: u64,
+    train_seconds: f64,
+}
+
+impl<'a> Run<'a> {
+    fn new(experiment: &'a Experiment) -> Result<Self> {
+        let Experiment { config, data, model, plugins } = experiment;
+        let layout = model.layout();
+        let partition = partition::load_or_create(&config.partition, data)?;
+        let executor = Arc::new(Executor::new(config.host.threads)?);
+        let roster = Roster::new(plugins.clone(), config.seed, layout)?;
+        let clients = Arc::new(ClientStates::default());
+        let spec = AgentSpec {
+            model: model.clone(),
+            data: data.clone(),
+            stages: roster.stages(),
+            train: config.train.clone(),
+            run_seed: config.seed,
+            update_bound: config.federation.update_bound,
+            clients: clients.clone(),
+        };
+        Ok(Run {
+            engine: Box::new(ThreadedEngine::new(&spec, executor.clone())?),
+            aggregator: Aggregator::new(&roster, config.seed, layout)?,
+            server_step: ServerStep::new(&roster, config.seed, config.federation.server_learning_rate, layout)?,
+            weights: model.initial_weights(config.seed)?,
+            experiment,
+            config,
+            partition,
+            executor,
+            clients,
+            roster,
+            client_accuracy: Vec::new(),
+            clients_trained: 0,
+            train_seconds: 0.0,
+        })
+    }
+
+    /// Round 0: the evaluation before training.
+    fn before_training(&mut self) -> Result<RoundRecord> {
+        let start = Instant::now();
+        let mut record = RoundRecord { unix_time: unix_time(), ..RoundRecord::default() };
+        self.evaluate(0, &mut record)?;
+        record.seconds = start.elapsed().as_secs_f64();
+        Ok(record)
+    }
+
+    /// FedAvg's Algorithm 1 with every step a plugin's: sample, train, aggregate, step, evaluate.
+    fn round(&mut self, round: u64, observer: &mut dyn Observer) -> Result<RoundRecord> {
+        let start = Instant::now();
+        let cohort = self.cohort(round);
+        self.roster.begin(round, cohort.len())?;
+        let (weights, tasks) = plan(self.config, &self.partition, &mut self.roster, &mut self.aggregator, round, &cohort)?;
+        let broadcasts: Vec<Map> = self.roster.members.iter().map(|m| m.broadcast.clone()).collect();
+        let job = RoundJob {
+            round,
+            weights: &self.weights,
+            tasks: &tasks,
+            collect: self.aggregator.collect(&weights, self.config.federation.update_bound)?,
+            broadcasts: &broadcasts,
+        };
+        let received = self.engine.round(&job, &mut |done| observer.clients(round, done, tasks.len()))?;
+        let train_seconds = start.elapsed().as_secs_f64();
+        let update =
+            self.aggregator.finish(&mut self.roster, &self.executor, &weights, received.sum, self.weights.len())?;
+        let facts = StepFacts {
+            round,
+            accepted: tasks.len(),
+            num_clients: self.partition.train.num_clients(),
+            weight_sum: weights.iter().sum(),
+        };
+        self.weights = self.server_step.apply(&self.weights, &update, facts)?;
+
+        let mut record = self.record(round, train_seconds, &received.reports);
+        record.plugin = self.roster.end(&round_summary(&record, &received.reports))?;
+        self.evaluate(round, &mut record)?;
+        record.seconds = start.elapsed().as_secs_f64();
+        self.clients_trained += record.clients;
+        self.train_seconds += train_seconds;
+        Ok(record)
+    }
+
+    /// The sampled clients that hold rows to train on.
+    fn cohort(&self, round: u64) -> Vec<ClientId> {
+        let rows = &self.partition.train;
+        let mut cohort = client::sample(&self.config.federation, self.config.seed, round, rows.num_clients());
+        cohort.retain(|client| !rows.client(client.index()).is_empty());
+        cohort
+    }
+
+    fn record(&self, round: u64, train_seconds: f64, reports: &[ClientReport]) -> RoundRecord {
+        let examples: u64 = reports.iter().map(|r| r.local.examples).sum();
+        let loss: f64 = reports.iter().map(|r| r.local.loss * r.local.examples as f64).sum();
+        let down = wire::plain_bytes(self.weights.len()) + self.roster.broadcast_bytes();
+        RoundRecord {
+            round,
+            unix_time: unix_time(),
+            train_seconds,
+            train_loss: (examples > 0).then(|| loss / examples as f64),
+            clients: reports.len() as u64,
+            upload_bytes: reports.iter().map(|r| r.upload_bytes).sum(),
+            download_bytes: down * reports.len() as u64,
+            ..RoundRecord::default()
+        }
+    }
+
+    fn evaluate(&mut self, round: u64, record: &mut RoundRecord) -> Result<()> {
+        let start = Instant::now();
+        let (config, last) = (&self.config.evaluate, self.config.federation.num_server_rounds as u64);
+        let engine = self.engine.as_mut();
+        if round == last || round.is_multiple_of(config.every as u64) {
+            let test_rows = self.experiment.data.test.len();
+            if let Some((loss, accuracy)) = evaluate::central(engine, &self.weights, test_rows)? {
+                (record.test_loss, record.test_accuracy) = (Some(loss), Some(accuracy));
+            }
+        }
+        let on_clients = match config.clients {
+            ClientEvaluation::Never => false,
+            ClientEvaluation::Last => round == last,
+            ClientEvaluation::Always => true,
+        };
+        if on_clients {
+            let num_clients = self.partition.train.num_clients();
+            let evaluated = client::cohort_size(config.fraction_evaluate, num_clients) as u32;
+            let ids = (0..evaluated).map(ClientId);
+            self.client_accuracy = evaluate::on_clients(engine, &self.weights, &self.partition, ids)?;
+            let values: Vec<f64> = self.client_accuracy.iter().map(|(_, accuracy)| *accuracy).collect();
+            record.client_accuracy = evaluate::spread(&values);
+        }
+        record.evaluate_seconds = start.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    fn info(&self) -> RunInfo {
+        let num_clients = self.partition.train.num_clients();
+        RunInfo {
+            data: self.experiment.data.name.clone(),
+            model: self.experiment.model.name(),
+            num_weights: self.weights.len(),
+            num_clients,
+            rounds: self.config.federation.num_server_rounds as u64,
+            threads: self.executor.threads(),
+            plugins: self.roster.members.iter().map(|m| plugin_record(&m.plugin)).collect(),
+            class_counts: match num_clients {
+                0..=MAX_CLIENTS_SHOWN => self.partition.class_counts(&self.experiment.data),
+                _ => Vec::new(),
+            },
+        }
+    }
+
+    fn into_outcome(self) -> Outcome {
+        Outcome {
+            layout: self.experiment.model.layout().clone(),
+            weights: self.weights,
+            client_accuracy: self.client_accuracy.iter().map(|&(id, accuracy)| (id.0.into(), accuracy)).collect(),
+            client_rows: evaluate::own_rows(&self.partition),
+            clients_trained: self.clients_trained,
+            train_seconds: self.train_seconds,
+            kernel: train::kernel(),
+        }
+    }
+}
+
+/// Aggregation weights and tasks of the cohort, in its order.
+fn plan<'a>(
+    config: &Config,
+    partition: &'a Partition,
+    roster: &mut Roster,
+    aggregator: &mut Aggregator,
+    round: u64,
+    cohort: &[ClientId],
+) -> Result<(Vec<f64>, Vec<ClientTask<'a>>)> {
+    let mut tasks = Vec::with_capacity(cohort.len());
+    for (slot, &client) in cohort.iter().enumerate() {
+        let rows = partition.train.client(client.index());
+        let (batch_size, steps) = steps(&config.train, rows.len());
+        let terms = local::terms(roster, round, client, rows.len())?;
+        tasks.push(ClientTask { slot, client, rows, steps, batch_size, terms, weight: 0.0 });
+    }
+    let planned: Vec<Planned> = tasks.iter().map(|task| planned(task, config.train.learning_rate)).collect();
+    let weights = aggregator.weigh(roster, &planned)?;
+    tasks.iter_mut().zip(&weights).for_each(|(task, &weight)| task.weight = weight);
+    Ok((weights, tasks))
+}
+
+fn planned(task: &ClientTask<'_>, learning_rate: f64) -> Planned {
+    let scale: f64 = task.terms.iter().map(train::Term::learning_rate_factor).product();
+    Planned {
+        num_examples: task.rows.len(),
+        steps: task.steps,
+        lr_sum: learning_rate * scale * task.steps as f64,
+    }
+}
+
+/// Batch size and number of steps for a client with `rows` rows.
+fn steps(config: &crate::config::Train, rows: usize) -> (usize, u64) {
+    let batch_size = match config.batch_size {
+        BatchSize::Rows(size) => size.min(rows),
+        BatchSize::Full => rows,
+    };
+    let steps = match config.local_steps {
+        Some(steps) => steps as u64,
+        None => (config.local_epochs * rows.div_ceil(batch_size)) as u64,
+    };
+    (batch_size, steps)
+}
+
+/// What ROUND_END tells every plugin.
+fn round_summary(record: &RoundRecord, reports: &[ClientReport]) -> Map {
+    Map::new()
+        .with("round", record.round as i64)
+        .with("cohort", reports.len() as i64)
+        .with("num_examples", reports.iter().map(|r| r.num_examples as i64).sum::<i64>())
+        .with("train_loss", record.train_loss.unwrap_or(0.0))
+}
+
+fn plugin_record(plugin: &Plugin) -> PluginRecord {
+    let manifest = plugin.manifest();
+    PluginRecord {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        form: plugin.form().to_string(),
+        blake3: plugin.blake3().to_string(),
+        kinds: manifest.kinds.clone(),
+        parameters: plugin.parameters_json().clone(),
+    }
+}
+
+fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }

@@ -39,6 +39,18 @@ pub enum TensorRole {
     NormStat,
 }
 
+impl TensorRole {
+    /// The word that plugins and files use.
+    pub fn name(self) -> &'static str {
+        match self {
+            TensorRole::Weight => "weight",
+            TensorRole::Bias => "bias",
+            TensorRole::Norm => "norm",
+            TensorRole::NormStat => "norm-stat",
+        }
+    }
+}
+
 /// The tensors of a model in flat order. P is [`Layout::len`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Layout {

@@ -1,0 +1,129 @@
+//! Matching clients and agents: the CollA paper's scheduler.
+//!
+//! An agent (a built model, its stages, its buffers) is made once per core. A round hands out the cohort, longest client
+//! first; an agent trains a client apart, hands its update back, and takes the next one. Messages are plain data
+//! (weights and tasks out, reports and partial sums back), so that an engine may also live in other processes.
+//! What it never does: decide weights or make new ones.
+
+mod agent;
+mod sequential;
+mod threaded;
+
+use crate::{
+    client::{ClientId, ClientStates},
+    config,
+    data::Dataset,
+    plugin::PluginFailure,
+    stages::StageSpecs,
+    strategy::{aggregate::Collect, grid::GridSum},
+    train::{LocalReport, Model, Part, Score, Term},
+};
+use anyhow::Result;
+use colla_plugin_sdk::Map;
+use std::sync::Arc;
+
+pub use sequential::SequentialEngine;
+pub use threaded::ThreadedEngine;
+
+/// What every agent is built from.
+#[derive(Clone)]
+pub struct AgentSpec {
+    pub model: Arc<dyn Model>,
+    pub data: Arc<Dataset>,
+    pub stages: StageSpecs,
+    pub train: config::Train,
+    pub run_seed: u64,
+    /// Largest magnitude of an element of an update that enters a sum.
+    pub update_bound: f64,
+    pub clients: Arc<ClientStates>,
+}
+
+/// One client's work in one round.
+#[derive(Clone, Debug)]
+pub struct ClientTask<'a> {
+    /// Position in the cohort; also the row of a rows rule.
+    pub slot: usize,
+    pub client: ClientId,
+    /// Its rows of the training set, not empty.
+    pub rows: &'a [u32],
+    pub steps: u64,
+    /// At most `rows.len()`.
+    pub batch_size: usize,
+    pub terms: Vec<Term>,
+    /// Aggregation weight.
+    pub weight: f64,
+}
+
+impl ClientTask<'_> {
+    /// Examples that pass through the model: what the client costs.
+    fn cost(&self) -> u64 {
+        self.steps * self.batch_size as u64
+    }
+}
+
+/// One round as it goes out to the agents.
+pub struct RoundJob<'a> {
+    pub round: u64,
+    /// The common model, P values.
+    pub weights: &'a [f32],
+    pub tasks: &'a [ClientTask<'a>],
+    pub collect: Collect<'a>,
+    /// What plugins broadcast this round, by position; empty maps are not sent.
+    pub broadcasts: &'a [Map],
+}
+
+/// What comes back of one client besides its update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClientReport {
+    pub slot: usize,
+    pub client: ClientId,
+    pub num_examples: usize,
+    pub local: LocalReport,
+    pub upload_bytes: u64,
+}
+
+/// What comes back of a round. Rows lie in the row store.
+#[derive(Debug)]
+pub struct Received {
+    /// In cohort order.
+    pub reports: Vec<ClientReport>,
+    /// The merged partial sums, where the rule sums and the cohort was not empty.
+    pub sum: Option<GridSum>,
+}
+
+/// Whoever trains cohorts and evaluates. Implementations agree bit for bit.
+pub trait Engine {
+    /// Trains the cohort. `progress` hears how many clients are done.
+    /// Errors: that of the failed client nearest to the front of the queue.
+    fn round(&mut self, job: &RoundJob<'_>, progress: &mut dyn FnMut(usize)) -> Result<Received>;
+
+    /// Scores of the same weights on several lists of rows, in their order.
+    fn evaluate(&mut self, weights: &[f32], lists: &[(Part, &[u32])]) -> Result<Vec<Score>>;
+}
+
+/// The order in which clients are handed out: longest first, so that a long one does not begin when the others are done
+/// (LPT: Graham, 1969; at most 4/3 of the optimal time). Ties go by position.
+fn longest_first<'a, 'b>(tasks: &'a [ClientTask<'b>]) -> Vec<&'a ClientTask<'b>> {
+    let mut queue: Vec<_> = tasks.iter().collect();
+    queue.sort_by_key(|task| std::cmp::Reverse(task.cost()));
+    queue
+}
+
+/// Puts reports back into cohort order and merges the partial sums.
+fn gather(mut reports: Vec<ClientReport>, sums: impl IntoIterator<Item = GridSum>) -> Received {
+    reports.sort_by_key(|report| report.slot);
+    let sum = sums.into_iter().reduce(|mut sum, other| {
+        sum.merge(&other);
+        sum
+    });
+    Received { reports, sum }
+}
+
+/// Names round and client once, and only there.
+fn at_client(error: anyhow::Error, round: u64, client: ClientId) -> anyhow::Error {
+    if error.downcast_ref::<PluginFailure>().is_some() || error.downcast_ref::<crate::error::Fault>().is_some() {
+        error.context(format!("round {round}, client {client}"))
+    } else {
+        error
+    }
+}

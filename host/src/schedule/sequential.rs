@@ -1,0 +1,29 @@
+//! The obvious engine: one agent, one client after another. It is the oracle of the others.
+
+use super::{AgentSpec, Engine, Received, RoundJob, agent::Agent, gather, longest_first};
+use crate::train::{Part, Score};
+use anyhow::Result;
+
+pub struct SequentialEngine(Agent);
+
+impl SequentialEngine {
+    pub fn new(spec: &AgentSpec) -> Result<Self> {
+        Agent::new(spec).map(SequentialEngine)
+    }
+}
+
+impl Engine for SequentialEngine {
+    fn round(&mut self, job: &RoundJob<'_>, progress: &mut dyn FnMut(usize)) -> Result<Received> {
+        self.0.begin_round(job)?;
+        let mut reports = Vec::with_capacity(job.tasks.len());
+        for task in longest_first(job.tasks) {
+            reports.push(self.0.client(job, task)?);
+            progress(reports.len());
+        }
+        Ok(gather(reports, self.0.take_sum()))
+    }
+
+    fn evaluate(&mut self, weights: &[f32], lists: &[(Part, &[u32])]) -> Result<Vec<Score>> {
+        lists.iter().map(|(part, rows)| self.0.evaluate(weights, *part, rows)).collect()
+    }
+}

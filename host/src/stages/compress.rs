@@ -1,0 +1,122 @@
+//! Role compress: the update becomes bytes on the client and a vector again on the server.
+//!
+//! Error feedback is the host's, for any compressor: what one upload loses is added to the client's next update, so the
+//! sum of what was sent and of the residual telescopes to the sum of the updates (Seide et al., 2014; Karimireddy et
+//! al., arXiv:1901.09847).
+
+use super::{
+    StageSpec,
+    stage::{Stage, failure},
+};
+use crate::{
+    client::{ClientId, ClientStates},
+    plugin::{Block, MaxEncoded, Span},
+    train::Layout,
+    wire::Message,
+};
+use anyhow::Result;
+use colla_plugin_sdk::{Map, abi::op};
+
+pub struct Compressor {
+    stage: Stage,
+    bytes: Span,
+    message: Message,
+    error_feedback: bool,
+}
+
+impl Compressor {
+    pub fn new(spec: &StageSpec, run_seed: u64, layout: &Layout) -> Result<Self> {
+        let mut stage = Stage::new(spec, run_seed, layout)?;
+        let capacity = capacity(spec.plugin.manifest().max_encoded, stage.data.len);
+        let bytes = Span { buffer: stage.instance.alloc(capacity)?, start: 0, len: capacity };
+        Ok(Compressor {
+            stage,
+            bytes,
+            message: Message::default(),
+            error_feedback: spec.plugin.error_feedback(),
+        })
+    }
+
+    pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
+        self.stage.sync(broadcasts)
+    }
+
+    /// Replaces the update by what the server decodes, and returns the bytes that travelled.
+    pub fn transfer(
+        &mut self,
+        update: &mut [f32],
+        round: u64,
+        client: ClientId,
+        states: &ClientStates,
+    ) -> Result<u64> {
+        if !self.error_feedback {
+            self.encode(update, round, client)?;
+            self.decode(update)?;
+            return Ok(self.message.len() as u64);
+        }
+        let mut residual = states.take_residual(client, update.len());
+        for (r, u) in residual.iter_mut().zip(update.iter()) {
+            *r += u;
+        }
+        self.encode(&residual, round, client)?;
+        self.decode(update)?;
+        for (r, sent) in residual.iter_mut().zip(update.iter()) {
+            *r -= sent;
+        }
+        states.keep_residual(client, residual);
+        Ok(self.message.len() as u64)
+    }
+
+    fn encode(&mut self, vector: &[f32], round: u64, client: ClientId) -> Result<()> {
+        let stage = &mut self.stage;
+        let mut scan = stage.begin(vector, round, client);
+        self.message.clear();
+        for unit in 0..stage.pieces.len() {
+            let range = stage.pieces[unit].clone();
+            let (data, table) = stage.load(&mut scan, &vector[range.clone()]);
+            let block = Block {
+                offset: range.start as u64,
+                unit: unit as u32,
+                n: data.len,
+                rows: &[data],
+                table: Some(table),
+                output: Some(self.bytes),
+                ..Block::default()
+            };
+            let done = stage.instance.block(op::ENCODE, &block)?;
+            self.message.push(&stage.instance.bytes(self.bytes.buffer)[..done.output_len]);
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self, vector: &mut [f32]) -> Result<()> {
+        let stage = &mut self.stage;
+        for (unit, piece) in self.message.pieces().enumerate() {
+            let range = stage.pieces[unit].clone();
+            let data = Span { len: range.len(), ..stage.data };
+            stage.instance.bytes_mut(self.bytes.buffer)[..piece.len()].copy_from_slice(piece);
+            // What the client sent is all that the server has: the encoder's input must not shine through.
+            stage.instance.floats_mut(data).fill(0.0);
+            let block = Block {
+                offset: range.start as u64,
+                unit: unit as u32,
+                n: data.len,
+                input: Some(Span { len: piece.len(), ..self.bytes }),
+                out: Some(data),
+                ..Block::default()
+            };
+            let done = stage.instance.block(op::DECODE, &block)?;
+            if done.skipped {
+                return Err(failure(&stage.name, op::DECODE, "skipped a piece; it must write every value").into());
+            }
+            stage.store(data, op::DECODE, &mut vector[range])?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes for the encoded form of a piece of `n` elements, as the manifest promises.
+fn capacity(max: Option<MaxEncoded>, n: usize) -> usize {
+    let MaxEncoded { num, den, plus } = max.unwrap_or(MaxEncoded { num: 8, den: 1, plus: 64 });
+    n.saturating_mul(num).div_ceil(den.max(1)).saturating_add(plus)
+}

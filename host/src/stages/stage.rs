@@ -1,0 +1,117 @@
+//! What normalizers and compressors share: an instance, the pieces it sees, and the buffers it reads and writes.
+
+use super::{
+    StageSpec,
+    measures::{Scan, ScanPlan},
+};
+use crate::{
+    client::ClientId,
+    plugin::{Callbacks, Instance, Plugin, PluginFailure, Span, Unit, operation_name},
+    train::{Layout, TensorInfo},
+};
+use anyhow::Result;
+use colla_plugin_sdk::{
+    Map, Value,
+    abi::{FRAME, op},
+};
+use std::ops::Range;
+
+pub struct Stage {
+    pub instance: Box<dyn Instance>,
+    /// The pieces of the vector, in index order; none is longer than `data`.
+    pub pieces: Vec<Range<usize>>,
+    /// Where a piece lies while the plugin works on it.
+    pub data: Span,
+    pub name: String,
+    position: u8,
+    run_seed: u64,
+    plan: ScanPlan,
+    table: Span,
+    /// The table of the current piece, kept to avoid an allocation a piece.
+    row: Vec<f64>,
+}
+
+impl Stage {
+    pub fn new(spec: &StageSpec, run_seed: u64, layout: &Layout) -> Result<Self> {
+        let name = spec.plugin.manifest().name.clone();
+        let pieces = pieces(spec.plugin.manifest().unit, layout);
+        let longest = pieces.iter().map(Range::len).max().unwrap_or(0);
+        let mut instance = open(&spec.plugin, spec.position, run_seed, longest, layout)?;
+        let query = Map::new().with("n", layout.len() as i64).with("vector", 0i64);
+        let reply = instance.call(op::SCAN_PLAN, &query)?;
+        let plan = ScanPlan::from_reply(&reply, layout.len()).map_err(|message| failure(&name, op::SCAN_PLAN, message))?;
+        let data = Span { buffer: instance.alloc(4 * longest.max(1))?, start: 0, len: longest };
+        let table_len = plan.table_len();
+        let table = Span { buffer: instance.alloc(8 * table_len.max(1))?, start: 0, len: table_len };
+        Ok(Stage { instance, pieces, data, name, position: spec.position, run_seed, plan, table, row: Vec::new() })
+    }
+
+    /// Passes on what the control instance broadcasts this round.
+    pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
+        if let Some(broadcast) = broadcasts.get(usize::from(self.position)).filter(|map| !map.0.is_empty()) {
+            self.instance.call(op::SYNC, broadcast)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the streams to this client's and measures the whole vector.
+    pub fn begin(&mut self, vector: &[f32], round: u64, client: ClientId) -> Scan {
+        let (run_seed, position) = (self.run_seed, self.position);
+        self.instance.set_callbacks(Callbacks { run_seed, position, round, client: client.0.into() });
+        self.plan.scan(vector)
+    }
+
+    /// Puts a piece and its measures where the plugin reads them.
+    pub fn load(&mut self, scan: &mut Scan, piece: &[f32]) -> (Span, Span) {
+        scan.table(piece, &mut self.row);
+        self.instance.doubles_mut(self.table).copy_from_slice(&self.row);
+        let span = Span { len: piece.len(), ..self.data };
+        self.instance.floats_mut(span).copy_from_slice(piece);
+        (span, self.table)
+    }
+
+    /// Takes a piece back. Errors: the plugin wrote a value that is not finite.
+    pub fn store(&self, span: Span, op: u32, piece: &mut [f32]) -> Result<()> {
+        piece.copy_from_slice(self.instance.floats(span));
+        match piece.iter().find(|x| !x.is_finite()) {
+            None => Ok(()),
+            Some(x) => Err(failure(&self.name, op, format!("returned {x}; a stage must return finite values")).into()),
+        }
+    }
+}
+
+/// A new instance of `plugin` that knows the layout.
+pub fn open(
+    plugin: &Plugin,
+    position: u8,
+    run_seed: u64,
+    payload_elements: usize,
+    layout: &Layout,
+) -> Result<Box<dyn Instance>> {
+    let mut instance = plugin.instantiate(position, run_seed, payload_elements)?;
+    instance.call(op::LAYOUT, &layout_message(layout))?;
+    Ok(instance)
+}
+
+fn layout_message(layout: &Layout) -> Map {
+    let each = |value: &dyn Fn(&TensorInfo) -> Value| layout.tensors.iter().map(value).collect::<Vec<_>>();
+    Map::new()
+        .with("len", layout.len() as i64)
+        .with("names", each(&|t| t.name.as_str().into()))
+        .with("shapes", each(&|t| Value::List(t.shape.iter().map(|&d| Value::I64(d as i64)).collect())))
+        .with("roles", each(&|t| t.role.name().into()))
+        .with("offsets", each(&|t| Value::I64(t.offset as i64)))
+}
+
+pub fn failure(plugin: &str, op: u32, message: impl Into<String>) -> PluginFailure {
+    PluginFailure { plugin: plugin.into(), operation: operation_name(op), message: message.into() }
+}
+
+fn pieces(unit: Unit, layout: &Layout) -> Vec<Range<usize>> {
+    let len = layout.len();
+    match unit {
+        Unit::Range => (0..len).step_by(FRAME).map(|start| start..(start + FRAME).min(len)).collect(),
+        Unit::Tensor => layout.tensors.iter().map(|t| t.offset..t.offset + t.len()).collect(),
+        Unit::Whole => vec![0..len],
+    }
+}

@@ -1,0 +1,155 @@
+//! Role aggregate: weights for the clients, then one update for all.
+//!
+//! Two ways: `sum` rules give weights before training and the agents fold exact grid sums in O(P) memory; `rows` rules
+//! see every client's update in a range (median, trimmed mean).
+//! Where in the flow: `weigh` before training, `collect` names what the agents fill, `finish` after the last client.
+
+use super::{
+    Roster,
+    grid::{Grid, GridSum},
+    rows::RowStore,
+};
+use crate::{
+    error::{Fault, Kind},
+    executor::Executor,
+    plugin::{Block, Reduce, Role, Span},
+    stages::failure,
+    train::Layout,
+};
+use anyhow::Result;
+use colla_plugin_sdk::{
+    Map,
+    abi::{op, table},
+};
+
+/// What is known of a client before it trains: a row of the table that WEIGH reads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Planned {
+    pub num_examples: usize,
+    pub steps: u64,
+    /// Sum of the learning rates of these steps.
+    pub lr_sum: f64,
+}
+
+/// The aggregate rule of the run.
+pub struct Aggregator {
+    index: usize,
+    name: String,
+    rows: Option<RowStore>,
+    /// Room for the cohort table and the weights in the control instance: clients, table, weights.
+    room: Option<(usize, Span, Span)>,
+}
+
+/// What the agents fill during a round.
+#[derive(Clone, Copy)]
+pub enum Collect<'a> {
+    Sum(Grid),
+    Rows(&'a RowStore),
+}
+
+impl Aggregator {
+    /// Errors: the plugin reduces in a way that this host does not run.
+    pub fn new(roster: &Roster, run_seed: u64, layout: &Layout) -> Result<Self> {
+        let index = roster.position_of(Role::Aggregate).unwrap_or(0);
+        let member = &roster.members[index];
+        let manifest = member.plugin.manifest();
+        let rows = match manifest.reduce[..] {
+            [] | [Reduce::SumBefore] => None,
+            [Reduce::Rows] => Some(RowStore::new(member.plugin.clone(), member.position(), run_seed, layout)),
+            ref other => {
+                return Err(Fault::new(
+                    Kind::Config,
+                    format!("plugin `{}` — it reduces by {other:?}, which this host does not run yet", manifest.name),
+                ));
+            }
+        };
+        Ok(Aggregator { index, name: manifest.name.clone(), rows, room: None })
+    }
+
+    /// One weight per client of the cohort, in its order. Rows rules are handed the numbers of examples.
+    pub fn weigh(&mut self, roster: &mut Roster, cohort: &[Planned]) -> Result<Vec<f64>> {
+        if self.rows.is_some() {
+            return Ok(cohort.iter().map(|c| c.num_examples as f64).collect());
+        }
+        if cohort.is_empty() {
+            return Ok(Vec::new());
+        }
+        let k = cohort.len();
+        let (table, out) = self.room_for(roster, k)?;
+        let control = roster.members[self.index].control.as_mut();
+        for (row, client) in control.doubles_mut(table).chunks_exact_mut(table::COLUMNS).zip(cohort) {
+            row[table::NUM_EXAMPLES] = client.num_examples as f64;
+            row[table::STEPS] = client.steps as f64;
+            row[table::LR_SUM] = client.lr_sum;
+            row[table::STALENESS] = 0.0;
+        }
+        control.doubles_mut(out).fill(f64::NAN);
+        control.block(op::WEIGH, &Block { k, table: Some(table), mix_out: Some(out), ..Block::default() })?;
+        let weights = control.doubles(out).to_vec();
+        match weights.iter().position(|w| !w.is_finite()) {
+            None => Ok(weights),
+            Some(i) => {
+                let message = format!("weight {i} of {k} is {}; weights must be finite", weights[i]);
+                Err(failure(&self.name, op::WEIGH, message).into())
+            }
+        }
+    }
+
+    fn room_for(&mut self, roster: &mut Roster, k: usize) -> Result<(Span, Span)> {
+        let room = match self.room {
+            Some(room) if room.0 >= k => room,
+            _ => {
+                let control = roster.members[self.index].control.as_mut();
+                let clients = k.next_power_of_two();
+                let table = Span { buffer: control.alloc(8 * clients * table::COLUMNS)?, start: 0, len: 0 };
+                let out = Span { buffer: control.alloc(8 * clients)?, start: 0, len: 0 };
+                *self.room.insert((clients, table, out))
+            }
+        };
+        Ok((Span { len: k * table::COLUMNS, ..room.1 }, Span { len: k, ..room.2 }))
+    }
+
+    /// What the agents of this round fill. `bound`: largest magnitude of an element of an update.
+    pub fn collect(&mut self, weights: &[f64], bound: f64) -> Result<Collect<'_>> {
+        match &mut self.rows {
+            None => Ok(Collect::Sum(Grid::new(weights.iter().map(|w| w.abs()).sum(), bound)?)),
+            Some(rows) => {
+                rows.prepare(weights.len())?;
+                Ok(Collect::Rows(rows))
+            }
+        }
+    }
+
+    /// The aggregate update, P values; zeros for an empty cohort.
+    pub fn finish(
+        &mut self,
+        roster: &mut Roster,
+        executor: &Executor,
+        weights: &[f64],
+        sum: Option<GridSum>,
+        len: usize,
+    ) -> Result<Vec<f32>> {
+        if weights.is_empty() {
+            return Ok(vec![0.0; len]);
+        }
+        match (&mut self.rows, sum) {
+            (Some(rows), _) => rows.reduce(executor, weights),
+            (None, Some(sum)) => Ok(sum.mean(self.denominator(roster, weights)?)),
+            (None, None) => Ok(vec![0.0; len]),
+        }
+    }
+
+    fn denominator(&self, roster: &mut Roster, weights: &[f64]) -> Result<f64> {
+        // In cohort order, that is in client-id order.
+        let weight_sum: f64 = weights.iter().sum();
+        let message = Map::new().with("weight_sum", weight_sum).with("accepted", weights.len() as i64);
+        let reply = roster.members[self.index].control.call(op::DENOMINATOR, &message)?;
+        match reply.f64("denominator") {
+            Some(d) if d.is_finite() && d != 0.0 => Ok(d),
+            d => {
+                let message = format!("answered {d:?} for weights that sum to {weight_sum}; a denominator must be finite and not 0");
+                Err(failure(&self.name, op::DENOMINATOR, message).into())
+            }
+        }
+    }
+}

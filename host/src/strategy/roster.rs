@@ -1,0 +1,146 @@
+//! Who plays which role: the plugins of a run, checked as a composition.
+
+use crate::{
+    error::{Fault, Kind},
+    plugin::{Callbacks, Instance, Plugin, Role},
+    stages::{StageSpec, StageSpecs, failure, open},
+    train::Layout,
+};
+use anyhow::Result;
+use colla_plugin_sdk::{Map, Value, abi::op};
+use std::collections::BTreeMap;
+
+/// Largest broadcast of one plugin.
+const MAX_BROADCAST_BYTES: usize = 64 << 10;
+
+/// One plugin of the run with its control instance.
+pub struct Member {
+    pub plugin: Plugin,
+    pub control: Box<dyn Instance>,
+    /// What ROUND_BEGIN answered this round.
+    pub broadcast: Map,
+    position: u8,
+    run_seed: u64,
+}
+
+impl Member {
+    pub fn name(&self) -> &str {
+        &self.plugin.manifest().name
+    }
+
+    pub fn position(&self) -> u8 {
+        self.position
+    }
+
+    pub fn has(&self, role: Role) -> bool {
+        self.plugin.manifest().kinds.contains(&role)
+    }
+}
+
+/// All plugins of the run in the given order, exactly one of them an aggregate.
+pub struct Roster {
+    pub members: Vec<Member>,
+}
+
+impl Roster {
+    /// Checks the composition and opens one control instance for each plugin.
+    ///
+    /// Errors: `Kind::Config` for two plugins in a role that takes one, none in the role aggregate, or a role that this
+    /// host does not run.
+    pub fn new(plugins: Vec<Plugin>, run_seed: u64, layout: &Layout) -> Result<Self> {
+        check(&plugins)?;
+        let members = plugins.into_iter().enumerate().map(|(index, plugin)| {
+            let position = index as u8;
+            let control = open(&plugin, position, run_seed, 0, layout)?;
+            Ok(Member { plugin, control, broadcast: Map::new(), position, run_seed })
+        });
+        Ok(Roster { members: members.collect::<Result<_>>()? })
+    }
+
+    pub fn with_role(&mut self, role: Role) -> impl Iterator<Item = &mut Member> {
+        self.members.iter_mut().filter(move |m| m.has(role))
+    }
+
+    pub fn position_of(&self, role: Role) -> Option<usize> {
+        self.members.iter().position(|m| m.has(role))
+    }
+
+    /// What agents build their own stage instances from.
+    pub fn stages(&self) -> StageSpecs {
+        let spec = |m: &Member| StageSpec { plugin: m.plugin.clone(), position: m.position };
+        StageSpecs {
+            normalize: self.members.iter().filter(|m| m.has(Role::Normalize)).map(spec).collect(),
+            compress: self.members.iter().find(|m| m.has(Role::Compress)).map(spec),
+        }
+    }
+
+    /// Opens the round at every plugin and keeps what each broadcasts.
+    pub fn begin(&mut self, round: u64, cohort: usize) -> Result<()> {
+        let message = Map::new().with("round", round as i64).with("cohort", cohort as i64);
+        for member in &mut self.members {
+            let (run_seed, position) = (member.run_seed, member.position);
+            member.control.set_callbacks(Callbacks { run_seed, position, round, client: 0 });
+            member.broadcast = member.control.call(op::ROUND_BEGIN, &message)?;
+            let bytes = member.broadcast.encode().len();
+            if bytes > MAX_BROADCAST_BYTES {
+                let message = format!("broadcasts {bytes} bytes; at most {MAX_BROADCAST_BYTES} are allowed");
+                return Err(failure(member.name(), op::ROUND_BEGIN, message).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that each client of the cohort receives besides the weights.
+    pub fn broadcast_bytes(&self) -> u64 {
+        self.members.iter().filter(|m| !m.broadcast.0.is_empty()).map(|m| m.broadcast.encode().len() as u64).sum()
+    }
+
+    /// Closes the round at every plugin and collects what each wants recorded, under `plugin.<name>.<metric>`.
+    pub fn end(&mut self, summary: &Map) -> Result<BTreeMap<String, f64>> {
+        let mut metrics = BTreeMap::new();
+        for member in &mut self.members {
+            let reply = member.control.call(op::ROUND_END, summary)?;
+            for (metric, value) in &reply.0 {
+                let value = match value {
+                    Value::F64(v) => *v,
+                    Value::I64(v) => *v as f64,
+                    other => {
+                        let message = format!("metric `{metric}` is {other:?}; it must be a number");
+                        return Err(failure(member.name(), op::ROUND_END, message).into());
+                    }
+                };
+                metrics.insert(format!("plugin.{}.{metric}", member.name()), value);
+            }
+        }
+        Ok(metrics)
+    }
+}
+
+fn check(plugins: &[Plugin]) -> Result<()> {
+    if plugins.len() > usize::from(u8::MAX) {
+        return Err(Fault::new(Kind::Config, format!("{} plugins — a run takes at most 255", plugins.len())));
+    }
+    for role in [Role::Attack, Role::Mix, Role::Post, Role::Select] {
+        if let Some(plugin) = plugins.iter().find(|p| p.manifest().kinds.contains(&role)) {
+            let name = &plugin.manifest().name;
+            return Err(Fault::new(
+                Kind::Config,
+                format!("plugin `{name}` — it plays the role {role}, which this host does not run yet; leave it out"),
+            ));
+        }
+    }
+    for role in [Role::Aggregate, Role::ServerStep, Role::Compress] {
+        let names: Vec<&str> =
+            plugins.iter().map(|p| p.manifest()).filter(|m| m.kinds.contains(&role)).map(|m| m.name.as_str()).collect();
+        if let [first, second, ..] = names[..] {
+            return Err(Fault::new(
+                Kind::Config,
+                format!("plugins `{first}` and `{second}` — both play the role {role}, which only one can; leave one out"),
+            ));
+        }
+    }
+    if !plugins.iter().any(|p| p.manifest().kinds.contains(&Role::Aggregate)) {
+        return Err(Fault::new(Kind::Config, "plugins — none plays the role aggregate; add `fedavg`"));
+    }
+    Ok(())
+}
