@@ -38,12 +38,19 @@ pub fn cohort_size(fraction: f64, num_clients: usize) -> usize {
 pub fn sample(config: &Federation, seed: u64, round: u64, num_clients: usize) -> Vec<ClientId> {
     let mut stream = Stream::new(seed, Purpose::Cohort, round, 0);
     match config.sampling {
-        Sampling::Fixed => {
-            let size = cohort_size(config.fraction_train, num_clients);
-            stream.choose(num_clients as u64, size).into_iter().map(|id| ClientId(id as u32)).collect()
-        }
+        Sampling::Fixed => choose(&mut stream, cohort_size(config.fraction_train, num_clients), num_clients),
         Sampling::Poisson => poisson(&mut stream, config.fraction_train, num_clients),
     }
+}
+
+/// The clients whose own rows are evaluated in a round: a uniform subset for `fraction` below 1.
+pub fn sample_for_evaluation(fraction: f64, seed: u64, round: u64, num_clients: usize) -> Vec<ClientId> {
+    let mut stream = Stream::new(seed, Purpose::EvaluationCohort, round, 0);
+    choose(&mut stream, cohort_size(fraction, num_clients), num_clients)
+}
+
+fn choose(stream: &mut Stream, size: usize, num_clients: usize) -> Vec<ClientId> {
+    stream.choose(num_clients as u64, size).into_iter().map(|id| ClientId(id as u32)).collect()
 }
 
 /// P(gap = g) = (1 − q)^g·q, so ⌊ln U / ln(1 − q)⌋ clients are skipped before the next one.

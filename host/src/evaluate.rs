@@ -27,10 +27,11 @@ pub fn on_clients(
     engine: &mut dyn Engine,
     weights: &[f32],
     partition: &Partition,
-    clients: impl Iterator<Item = ClientId>,
+    clients: &[ClientId],
 ) -> Result<Vec<(ClientId, f64)>> {
     let lists: Vec<(ClientId, Part, &[u32])> = clients
-        .map(|client| {
+        .iter()
+        .map(|&client| {
             let (part, rows) = match &partition.own_test {
                 Some(OwnTest::OfTestSet(rows)) => (Part::Test, rows),
                 Some(OwnTest::HeldOut(rows)) => (Part::Train, rows),

@@ -29,7 +29,9 @@ impl Executor {
             .num_threads(threads)
             .thread_name(|i| format!("agent-{i}"))
             .build()
-            .map_err(|e| Fault::new(Kind::Data, format!("starting {threads} threads — {e}; use fewer `--threads`")))?;
+            .map_err(|e| {
+            Fault::new(Kind::Data, format!("starting {threads} threads — {e}; use fewer `--threads`"))
+        })?;
         Ok(Executor { pool, threads })
     }
 

@@ -13,6 +13,7 @@ pub enum Purpose {
     Cohort,
     InitialWeights,
     BatchOrder,
+    EvaluationCohort,
     /// A plugin's own stream: its position in the run (0..256) and the stream number it chose (below 2¹⁶).
     Plugin {
         position: u8,
@@ -28,6 +29,7 @@ impl Purpose {
             Purpose::Cohort => 3 << 24,
             Purpose::InitialWeights => 4 << 24,
             Purpose::BatchOrder => 5 << 24,
+            Purpose::EvaluationCohort => 7 << 24,
             Purpose::Plugin { position, stream } => 6 << 24 | u32::from(position) << 16 | u32::from(stream),
         }
     }

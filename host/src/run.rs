@@ -2,12 +2,12 @@
 
 use crate::{
     client::{self, ClientId, ClientStates},
-    config::{BatchSize, ClientEvaluation, Config},
+    config::{self, BatchSize, ClientEvaluation, Config},
     data::{self, Dataset},
     evaluate,
     executor::Executor,
     partition::{self, Partition},
-    plugin::{self, Plugin},
+    plugin::{self, Origin, Plugin, Role},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo},
     schedule::{AgentSpec, ClientReport, ClientTask, Engine, RoundJob, ThreadedEngine},
     strategy::{
@@ -46,8 +46,7 @@ impl Experiment {
 
     /// An experiment on the caller's own data and model; `[data]` and `[model]` of the configuration are not looked at.
     pub fn new(mut config: Config, data: Arc<Dataset>, model: Arc<dyn Model>) -> Result<Self> {
-        let plugins = plugin::load_all(&config.plugins, &config.host.allow_native)?;
-        config.plugins = plugins.iter().map(Plugin::resolved).collect();
+        let plugins = load_plugins(&mut config)?;
         Ok(Experiment { config, data, model, plugins })
     }
 
@@ -65,6 +64,29 @@ impl Experiment {
     }
 }
 
+/// Loads the configured plugins, with FedAvg as the aggregate if they have none, and writes them back resolved: with
+/// their hashes and every parameter, so that the stored configuration alone repeats the run.
+fn load_plugins(config: &mut Config) -> Result<Vec<Plugin>> {
+    let allow_native = &config.host.allow_native;
+    let mut plugins: Vec<Plugin> =
+        config.plugins.iter().map(|spec| plugin::load(spec, allow_native)).collect::<Result<_>>()?;
+    if !plugins.iter().any(|p| p.manifest().kinds.contains(&Role::Aggregate)) {
+        let fedavg = config::Plugin { name: Some("fedavg".into()), ..config::Plugin::default() };
+        plugins.push(plugin::load(&fedavg, allow_native)?);
+    }
+    config.plugins = plugins.iter().map(resolved).collect::<Result<_>>()?;
+    Ok(plugins)
+}
+
+fn resolved(plugin: &Plugin) -> Result<config::Plugin> {
+    let (name, path) = match plugin.origin() {
+        Origin::Shipped { .. } => (Some(plugin.manifest().name.clone()), None),
+        Origin::File(path) => (None, Some(std::path::absolute(path)?)),
+    };
+    let parameters = toml::Table::try_from(plugin.parameters_json())?;
+    Ok(config::Plugin { name, path, blake3: Some(plugin.blake3().into()), parameters })
+}
+
 /// What lives as long as a run.
 struct Run<'a> {
     experiment: &'a Experiment,
@@ -72,7 +94,6 @@ struct Run<'a> {
     partition: Partition,
     executor: Arc<Executor>,
     engine: Box<dyn Engine>,
-    clients: Arc<ClientStates>,
     roster: Roster,
     aggregator: Aggregator,
     server_step: ServerStep,
@@ -89,7 +110,6 @@ impl<'a> Run<'a> {
         let partition = partition::load_or_create(&config.partition, data)?;
         let executor = Arc::new(Executor::new(config.host.threads)?);
         let roster = Roster::new(plugins.clone(), config.seed, layout)?;
-        let clients = Arc::new(ClientStates::default());
         let spec = AgentSpec {
             model: model.clone(),
             data: data.clone(),
@@ -97,7 +117,7 @@ impl<'a> Run<'a> {
             train: config.train.clone(),
             run_seed: config.seed,
             update_bound: config.federation.update_bound,
-            clients: clients.clone(),
+            clients: Arc::new(ClientStates::default()),
         };
         Ok(Run {
             engine: Box::new(ThreadedEngine::new(&spec, executor.clone())?),
@@ -108,7 +128,6 @@ impl<'a> Run<'a> {
             config,
             partition,
             executor,
-            clients,
             roster,
             client_accuracy: Vec::new(),
             clients_trained: 0,
@@ -130,7 +149,8 @@ impl<'a> Run<'a> {
         let start = Instant::now();
         let cohort = self.cohort(round);
         self.roster.begin(round, cohort.len())?;
-        let (weights, tasks) = plan(self.config, &self.partition, &mut self.roster, &mut self.aggregator, round, &cohort)?;
+        let (weights, tasks) =
+            plan(self.config, &self.partition, &mut self.roster, &mut self.aggregator, round, &cohort)?;
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|m| m.broadcast.clone()).collect();
         let job = RoundJob {
             round,
@@ -201,9 +221,8 @@ impl<'a> Run<'a> {
         };
         if on_clients {
             let num_clients = self.partition.train.num_clients();
-            let evaluated = client::cohort_size(config.fraction_evaluate, num_clients) as u32;
-            let ids = (0..evaluated).map(ClientId);
-            self.client_accuracy = evaluate::on_clients(engine, &self.weights, &self.partition, ids)?;
+            let ids = client::sample_for_evaluation(config.fraction_evaluate, self.config.seed, round, num_clients);
+            self.client_accuracy = evaluate::on_clients(engine, &self.weights, &self.partition, &ids)?;
             let values: Vec<f64> = self.client_accuracy.iter().map(|(_, accuracy)| *accuracy).collect();
             record.client_accuracy = evaluate::spread(&values);
         }
@@ -265,15 +284,11 @@ fn plan<'a>(
 
 fn planned(task: &ClientTask<'_>, learning_rate: f64) -> Planned {
     let scale: f64 = task.terms.iter().map(train::Term::learning_rate_factor).product();
-    Planned {
-        num_examples: task.rows.len(),
-        steps: task.steps,
-        lr_sum: learning_rate * scale * task.steps as f64,
-    }
+    Planned { num_examples: task.rows.len(), steps: task.steps, lr_sum: learning_rate * scale * task.steps as f64 }
 }
 
 /// Batch size and number of steps for a client with `rows` rows.
-fn steps(config: &crate::config::Train, rows: usize) -> (usize, u64) {
+fn steps(config: &config::Train, rows: usize) -> (usize, u64) {
     let batch_size = match config.batch_size {
         BatchSize::Rows(size) => size.min(rows),
         BatchSize::Full => rows,

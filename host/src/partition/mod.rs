@@ -51,3 +51,9 @@ pub enum OwnTest {
 pub fn load_or_create(_config: &config::Partition, _data: &Dataset) -> Result<Partition> {
     anyhow::bail!("written by the partition work")
 }
+
+impl Partition {
+    pub fn class_counts(&self, _data: &Dataset) -> Vec<Vec<u32>> {
+        Vec::new()
+    }
+}

@@ -60,6 +60,23 @@ pub enum Role {
     Select,
 }
 
+impl Role {
+    /// The word of manifests and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Client => "client",
+            Role::Normalize => "normalize",
+            Role::Compress => "compress",
+            Role::Attack => "attack",
+            Role::Mix => "mix",
+            Role::Aggregate => "aggregate",
+            Role::Post => "post",
+            Role::ServerStep => "server-step",
+            Role::Select => "select",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameter {

@@ -57,10 +57,9 @@ impl Agent {
         let upload_bytes = self.stages.transfer(&mut self.update, job.round, task.client, &self.spec.clients)?;
         self.check("the stages", bound)?;
         match job.collect {
-            Collect::Sum(grid) => self
-                .sum
-                .get_or_insert_with(|| GridSum::new(grid, job.weights.len()))
-                .fold(task.weight, &self.update),
+            Collect::Sum(grid) => {
+                self.sum.get_or_insert_with(|| GridSum::new(grid, job.weights.len())).fold(task.weight, &self.update)
+            }
             Collect::Rows(rows) => rows.put(task.slot, &self.update),
         }
         if self.spec.train.persist_iterator {
@@ -98,7 +97,10 @@ impl Agent {
         let tensor = self.layout.tensors.iter().rfind(|t| t.offset <= index).map_or("", |t| t.name.as_str());
         let value = self.update[index];
         let (wrong, remedy) = if value.is_finite() {
-            (format!("{value}, beyond `federation.update-bound = {bound}`"), "lower `train.learning-rate`, or raise the bound")
+            (
+                format!("{value}, beyond `federation.update-bound = {bound}`"),
+                "lower `train.learning-rate`, or raise the bound",
+            )
         } else {
             (value.to_string(), "lower `train.learning-rate`")
         };

@@ -32,8 +32,7 @@ impl Engine for ThreadedEngine {
     }
 
     fn evaluate(&mut self, weights: &[f32], lists: &[(Part, &[u32])]) -> Result<Vec<Score>> {
-        self.executor.each(&mut self.agents, lists, &mut |_| {}, |agent, (part, rows)| {
-            agent.evaluate(weights, *part, rows)
-        })
+        self.executor
+            .each(&mut self.agents, lists, &mut |_| {}, |agent, (part, rows)| agent.evaluate(weights, *part, rows))
     }
 }

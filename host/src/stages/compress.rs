@@ -29,12 +29,7 @@ impl Compressor {
         let mut stage = Stage::new(spec, run_seed, layout)?;
         let capacity = capacity(spec.plugin.manifest().max_encoded, stage.data.len);
         let bytes = Span { buffer: stage.instance.alloc(capacity)?, start: 0, len: capacity };
-        Ok(Compressor {
-            stage,
-            bytes,
-            message: Message::default(),
-            error_feedback: spec.plugin.error_feedback(),
-        })
+        Ok(Compressor { stage, bytes, message: Message::default(), error_feedback: spec.plugin.error_feedback() })
     }
 
     pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
@@ -42,13 +37,7 @@ impl Compressor {
     }
 
     /// Replaces the update by what the server decodes, and returns the bytes that travelled.
-    pub fn transfer(
-        &mut self,
-        update: &mut [f32],
-        round: u64,
-        client: ClientId,
-        states: &ClientStates,
-    ) -> Result<u64> {
+    pub fn transfer(&mut self, update: &mut [f32], round: u64, client: ClientId, states: &ClientStates) -> Result<u64> {
         if !self.error_feedback {
             self.encode(update, round, client)?;
             self.decode(update)?;

@@ -61,13 +61,7 @@ impl Stages {
     /// Turns the client's update into what the server receives, in place, and returns the bytes that travelled.
     ///
     /// Errors: a [`crate::plugin::PluginFailure`] when a stage fails or returns a value that is not finite.
-    pub fn transfer(
-        &mut self,
-        update: &mut [f32],
-        round: u64,
-        client: ClientId,
-        states: &ClientStates,
-    ) -> Result<u64> {
+    pub fn transfer(&mut self, update: &mut [f32], round: u64, client: ClientId, states: &ClientStates) -> Result<u64> {
         for normalizer in &mut self.normalize {
             normalizer.apply(update, round, client)?;
         }

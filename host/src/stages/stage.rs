@@ -39,7 +39,8 @@ impl Stage {
         let mut instance = open(&spec.plugin, spec.position, run_seed, longest, layout)?;
         let query = Map::new().with("n", layout.len() as i64).with("vector", 0i64);
         let reply = instance.call(op::SCAN_PLAN, &query)?;
-        let plan = ScanPlan::from_reply(&reply, layout.len()).map_err(|message| failure(&name, op::SCAN_PLAN, message))?;
+        let plan =
+            ScanPlan::from_reply(&reply, layout.len()).map_err(|message| failure(&name, op::SCAN_PLAN, message))?;
         let data = Span { buffer: instance.alloc(4 * longest.max(1))?, start: 0, len: longest };
         let table_len = plan.table_len();
         let table = Span { buffer: instance.alloc(8 * table_len.max(1))?, start: 0, len: table_len };
@@ -112,6 +113,6 @@ fn pieces(unit: Unit, layout: &Layout) -> Vec<Range<usize>> {
     match unit {
         Unit::Range => (0..len).step_by(FRAME).map(|start| start..(start + FRAME).min(len)).collect(),
         Unit::Tensor => layout.tensors.iter().map(|t| t.offset..t.offset + t.len()).collect(),
-        Unit::Whole => vec![0..len],
+        Unit::Whole => std::iter::once(0..len).collect(),
     }
 }

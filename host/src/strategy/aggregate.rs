@@ -147,7 +147,9 @@ impl Aggregator {
         match reply.f64("denominator") {
             Some(d) if d.is_finite() && d != 0.0 => Ok(d),
             d => {
-                let message = format!("answered {d:?} for weights that sum to {weight_sum}; a denominator must be finite and not 0");
+                let message = format!(
+                    "answered {d:?} for weights that sum to {weight_sum}; a denominator must be finite and not 0"
+                );
                 Err(failure(&self.name, op::DENOMINATOR, message).into())
             }
         }

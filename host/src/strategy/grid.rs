@@ -27,7 +27,9 @@ impl Grid {
         if !largest.is_finite() || !magic.is_finite() {
             return Err(Fault::new(
                 Kind::Config,
-                format!("aggregation weights — their sum {total_weight:e} times the bound {bound} is too large; use smaller weights"),
+                format!(
+                    "aggregation weights — their sum {total_weight:e} times the bound {bound} is too large; use smaller weights"
+                ),
             ));
         }
         Ok(Grid { magic, bound: bound as f32 })

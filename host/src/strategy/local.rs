@@ -4,12 +4,7 @@
 //! runs inside the training loop. Terms of several client plugins add up.
 
 use super::Roster;
-use crate::{
-    client::ClientId,
-    plugin::Role,
-    stages::failure,
-    train::Term,
-};
+use crate::{client::ClientId, plugin::Role, stages::failure, train::Term};
 use anyhow::Result;
 use colla_plugin_sdk::{Map, Value, abi::op};
 

@@ -125,7 +125,10 @@ fn check(plugins: &[Plugin]) -> Result<()> {
             let name = &plugin.manifest().name;
             return Err(Fault::new(
                 Kind::Config,
-                format!("plugin `{name}` — it plays the role {role}, which this host does not run yet; leave it out"),
+                format!(
+                    "plugin `{name}` — it plays the role {}, which this host does not run yet; leave it out",
+                    role.name()
+                ),
             ));
         }
     }
@@ -135,7 +138,10 @@ fn check(plugins: &[Plugin]) -> Result<()> {
         if let [first, second, ..] = names[..] {
             return Err(Fault::new(
                 Kind::Config,
-                format!("plugins `{first}` and `{second}` — both play the role {role}, which only one can; leave one out"),
+                format!(
+                    "plugins `{first}` and `{second}` — both play the role {}, which only one can; leave one out",
+                    role.name()
+                ),
             ));
         }
     }

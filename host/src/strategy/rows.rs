@@ -56,7 +56,9 @@ impl RowStore {
         if shard_len < 1024 {
             return Err(Fault::new(
                 Kind::Config,
-                format!("a cohort of {cohort} clients — the rows of a shard would not fit 2 GiB; use fewer clients per round, or an aggregate that works on sums"),
+                format!(
+                    "a cohort of {cohort} clients — the rows of a shard would not fit 2 GiB; use fewer clients per round, or an aggregate that works on sums"
+                ),
             ));
         }
         self.shards.clear();
@@ -93,9 +95,8 @@ impl RowStore {
     pub fn reduce(&mut self, executor: &Executor, weights: &[f64]) -> Result<Vec<f32>> {
         let name = self.plugin.manifest().name.as_str();
         let mut workers = vec![(); executor.threads().min(self.shards.len())];
-        let parts = executor.each(&mut workers, &self.shards, &mut |_| {}, |_, shard| {
-            lock(shard).reduce(name, weights)
-        })?;
+        let parts =
+            executor.each(&mut workers, &self.shards, &mut |_| {}, |_, shard| lock(shard).reduce(name, weights))?;
         Ok(parts.concat())
     }
 }
