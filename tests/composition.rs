@@ -1,0 +1,70 @@
+//! Plugins of different roles stack freely; what cannot be combined is refused by name.
+
+use super::support::{Lab, small};
+
+#[test]
+fn five_roles_work_in_one_run() {
+    let lab = Lab::new();
+    let stack = ["fedprox:mu=0.01", "median", "fedadam:server-learning-rate=0.01", "clip:norm=2", "topk:ratio=0.1"];
+    let arguments: Vec<&str> = stack.iter().flat_map(|plugin| ["--plugin", plugin]).collect();
+    let run = lab.run("stack", &small(&arguments));
+    let summary = run.summary();
+    let names: Vec<_> = summary["plugins"].as_array().expect("plugins").iter().map(|p| p["name"].clone()).collect();
+    assert_eq!(names, ["fedprox", "median", "fedadam", "clip", "topk"]);
+    // Each of the five changes the result: leaving one out gives other weights.
+    let all = &summary["weights_blake3"];
+    for left_out in 0..stack.len() {
+        let rest: Vec<&str> =
+            (0..stack.len()).filter(|&i| i != left_out).flat_map(|i| ["--plugin", stack[i]]).collect();
+        assert_ne!(all, &lab.weights(&format!("without{left_out}"), &small(&rest)), "without {}", stack[left_out]);
+    }
+}
+
+#[test]
+fn two_plugins_in_a_role_for_one_are_refused_by_name() {
+    let lab = Lab::new();
+    for (first, second, role) in
+        [("median", "trimmed-mean", "aggregate"), ("fedadam", "fedavgm", "server-step"), ("topk", "qsgd", "compress")]
+    {
+        let refused = lab.colla(&small(&["--plugin", first, "--plugin", second]));
+        assert_eq!(refused.code, 3, "{}", refused.stderr);
+        let expected = format!("plugins `{first}` and `{second}` — both play the role {role}");
+        assert!(refused.stderr.contains(&expected), "{}", refused.stderr);
+        assert_eq!(refused.stderr.lines().filter(|l| l.starts_with("error")).count(), 1, "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn the_order_of_stages_of_one_role_counts_and_that_of_roles_does_not() {
+    let lab = Lab::new();
+    let weights = |name: &str, plugins: [&'static str; 2]| {
+        lab.weights(name, &small(&["--plugin", plugins[0], "--plugin", plugins[1]]))
+    };
+    assert_eq!(weights("a", ["clip:norm=0.5", "topk:ratio=0.1"]), weights("b", ["topk:ratio=0.1", "clip:norm=0.5"]));
+}
+
+#[test]
+fn compression_is_counted_in_real_bytes() {
+    let lab = Lab::new();
+    let bytes = |name: &str, plugin: &[&'static str]| {
+        let line = lab.run(name, &small(plugin)).metrics()[1].clone();
+        (line["upload_bytes"].as_u64().expect("bytes"), line["clients"].as_u64().expect("clients"))
+    };
+    // MLP 64-16-10: 64·16 + 16 + 16·10 + 10 = 1210 weights, one frame.
+    let (plain, clients) = bytes("plain", &[]);
+    assert_eq!(plain, clients * 4 * 1210);
+    // QSGD at 8 bits: a byte a weight, and the frame's length and norm.
+    let (quantized, _) = bytes("qsgd", &["--plugin", "qsgd:bits=8"]);
+    assert_eq!(quantized, clients * (1210 + 4 + 4));
+    // Top 121 of 1210: an index of two bytes and a value of four each, the frame's length and count.
+    let (sparse, _) = bytes("topk", &["--plugin", "topk:ratio=0.1"]);
+    assert_eq!(sparse, clients * (121 * 6 + 4 + 4));
+}
+
+#[test]
+fn a_server_learning_rate_beside_a_server_step_plugin_is_refused() {
+    let lab = Lab::new();
+    let refused = lab.colla(&small(&["--plugin", "fedadam", "--set", "federation.server-learning-rate=0.5"]));
+    assert_eq!(refused.code, 3);
+    assert!(refused.stderr.contains("`fedadam` takes the server step"), "{}", refused.stderr);
+}

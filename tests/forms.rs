@@ -1,0 +1,39 @@
+//! The WASM and the native form of one source agree bit for bit.
+
+use super::support::{Lab, native, small};
+
+#[test]
+fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
+    let lab = Lab::new();
+    for plugin in [
+        "fedavg:weights=uniform",
+        "fedprox:mu=0.3",
+        "fedavgm",
+        "fedadam:server-learning-rate=0.02",
+        "trimmed-mean:beta=0.2",
+        "median",
+        "clip:norm=0.7",
+        "topk:ratio=0.05,error-feedback=true",
+        "qsgd:bits=5,error-feedback=true",
+    ] {
+        let (name, parameters) = plugin.split_once(':').unwrap_or((plugin, ""));
+        let (path, hash) = native(name);
+        let file = format!("{}{}{parameters}", path.display(), if parameters.is_empty() { "" } else { ":" });
+        let allow = format!("--allow-native={hash}");
+        let wasm = lab.weights(&format!("{name}-wasm"), &small(&["--plugin", plugin]));
+        let native = lab.weights(&format!("{name}-native"), &small(&["--plugin", &file, &allow]));
+        assert_eq!(wasm, native, "{plugin}");
+    }
+}
+
+#[test]
+fn a_native_plugin_is_refused_until_its_hash_is_approved() {
+    let lab = Lab::new();
+    let (path, hash) = native("fedavg");
+    let path = path.to_str().expect("a path in UTF-8");
+    let refused = lab.colla(&small(&["--plugin", path]));
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+    assert!(refused.stderr.contains(&format!("--allow-native={hash}")), "{}", refused.stderr);
+    let other = lab.colla(&small(&["--plugin", path, &format!("--allow-native={}", "0".repeat(64))]));
+    assert_eq!(other.code, 5, "{}", other.stderr);
+}

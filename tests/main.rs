@@ -1,0 +1,13 @@
+//! Promises, one module each, kept by the real binary and the built plugin files.
+//! One test binary, because each binary costs a link.
+
+mod bad_input;
+mod composition;
+mod determinism;
+mod forms;
+mod hostile_plugins;
+mod laws;
+mod layering;
+mod published;
+mod run_directory;
+mod support;

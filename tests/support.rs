@@ -1,0 +1,152 @@
+//! Running the binary in a directory of its own, and reading what it left there.
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// A scratch directory in which the binary runs; gone at the end of the test.
+pub struct Lab {
+    dir: tempfile::TempDir,
+}
+
+/// A finished run of the binary.
+pub struct Finished {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        Lab { dir: tempfile::tempdir().expect("a scratch directory") }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, content).expect("a file in the scratch directory");
+        path
+    }
+
+    /// Runs `colla-host` with this directory as its working and cache directory.
+    pub fn colla(&self, arguments: &[&str]) -> Finished {
+        let output = Command::new(env!("CARGO_BIN_EXE_colla-host"))
+            .args(arguments)
+            .current_dir(self.path())
+            .env("XDG_CACHE_HOME", self.path().join("cache"))
+            .output()
+            .expect("the binary starts");
+        Finished::from(output)
+    }
+
+    /// Runs an experiment that must succeed and returns its run directory.
+    #[track_caller]
+    pub fn run(&self, name: &str, arguments: &[&str]) -> RunDir {
+        let finished = self.colla(&[arguments, &["--out", name]].concat());
+        assert_eq!(finished.code, 0, "{arguments:?}\n{}", finished.stderr);
+        RunDir(self.path().join(name))
+    }
+
+    /// The BLAKE3 of the weights after an experiment that must succeed.
+    #[track_caller]
+    pub fn weights(&self, name: &str, arguments: &[&str]) -> String {
+        self.run(name, arguments).summary()["weights_blake3"].as_str().expect("a hash").to_owned()
+    }
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        Finished {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+pub struct RunDir(pub PathBuf);
+
+impl RunDir {
+    pub fn summary(&self) -> Value {
+        let text = std::fs::read_to_string(self.0.join("summary.json")).expect("summary.json");
+        serde_json::from_str(&text).expect("summary.json is JSON")
+    }
+
+    pub fn metrics(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.0.join("metrics.jsonl")).expect("metrics.jsonl");
+        text.lines().map(|line| serde_json::from_str(line).expect("a metrics line is JSON")).collect()
+    }
+
+    /// All weights of the model, tensor after tensor by name.
+    pub fn weights(&self) -> Vec<f32> {
+        let bytes = std::fs::read(self.0.join("model.safetensors")).expect("model.safetensors");
+        let tensors = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let mut names = tensors.names();
+        names.sort_unstable();
+        let bytes = names.iter().flat_map(|name| tensors.tensor(name).expect("a tensor").data().to_vec());
+        let bytes: Vec<u8> = bytes.collect();
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    }
+}
+
+/// A small experiment: a few seconds' work becomes a few hundredths.
+pub const SMALL: &[&str] = &[
+    "--quiet",
+    "--set",
+    "federation.num-server-rounds=3",
+    "--set",
+    "partition.num-clients=20",
+    "--set",
+    "federation.fraction-train=0.3",
+    "--set",
+    "model.hidden=[16]",
+    "--set",
+    "train.local-epochs=1",
+];
+
+/// [`SMALL`] and more arguments.
+pub fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [SMALL, more].concat()
+}
+
+/// The native form of a shipped plugin, with its hash. All are built once, by the contributor's own command.
+pub fn native(name: &str) -> (PathBuf, String) {
+    static BUILT: OnceLock<Vec<(PathBuf, String)>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let output = Command::new(env!("CARGO_BIN_EXE_colla-dev"))
+            .args(["plugins", "--native"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .expect("colla-dev starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let pair = |line: &str| {
+            let (path, hash) = line.rsplit_once(char::is_whitespace)?;
+            Some((PathBuf::from(path.trim()), hash.to_owned()))
+        };
+        text.lines().filter_map(pair).collect()
+    });
+    let stem = name.replace('-', "_");
+    let found = built.iter().find(|(path, _)| {
+        path.file_stem().is_some_and(|file| file.to_string_lossy().trim_start_matches("lib") == stem)
+    });
+    found.unwrap_or_else(|| panic!("`{name}` is not among {built:?}")).clone()
+}
+
+/// The real data that contributors and CI have beside the checkout; `None`, with the reason printed, for others.
+pub fn shared(path: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("COLLA_SHARED")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = root.join(path);
+    if path.exists() {
+        return Some(path);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is missing, and CI must not skip this test", path.display());
+    println!("skipped: {} is not there; set COLLA_SHARED to the folder that holds it", path.display());
+    None
+}
