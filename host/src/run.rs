@@ -9,7 +9,7 @@ use crate::{
     partition::{self, Partition},
     plugin::{self, Origin, Plugin, Role},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo},
-    schedule::{AgentSpec, ClientReport, ClientTask, Engine, RoundJob, ThreadedEngine},
+    schedule::{AgentSpec, ClientReport, ClientTask, Engine, RoundJob, SequentialEngine, ThreadedEngine},
     strategy::{
         Roster,
         aggregate::{Aggregator, Planned},
@@ -119,8 +119,13 @@ impl<'a> Run<'a> {
             update_bound: config.federation.update_bound,
             clients: Arc::new(ClientStates::default()),
         };
+        // One thread needs no queue: the obvious engine then runs for real, and the others are held to it.
+        let engine: Box<dyn Engine> = match executor.threads() {
+            1 => Box::new(SequentialEngine::new(&spec)?),
+            _ => Box::new(ThreadedEngine::new(&spec, executor.clone())?),
+        };
         Ok(Run {
-            engine: Box::new(ThreadedEngine::new(&spec, executor.clone())?),
+            engine,
             aggregator: Aggregator::new(&roster, config.seed, layout)?,
             server_step: ServerStep::new(&roster, config.seed, config.federation.server_learning_rate, layout)?,
             weights: model.initial_weights(config.seed)?,
