@@ -5,11 +5,9 @@
 //! What it never does: know what a role means for a round.
 
 mod instance;
-mod loaded;
 mod manifest;
 
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span, operation_name};
-pub use loaded::{Form, Origin, Plugin, load};
 pub use manifest::{
     Manifest, MaxEncoded, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateSlot, Unit,
 };
