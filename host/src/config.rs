@@ -246,6 +246,13 @@ pub struct Plugin {
     pub parameters: toml::Table,
 }
 
+impl Plugin {
+    /// A shipped plugin with its default parameters.
+    pub fn shipped(name: &str) -> Self {
+        Plugin { name: Some(name.into()), ..Plugin::default() }
+    }
+}
+
 /// The machine's side: nothing here changes a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]

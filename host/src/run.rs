@@ -71,8 +71,7 @@ fn load_plugins(config: &mut Config) -> Result<Vec<Plugin>> {
     let mut plugins: Vec<Plugin> =
         config.plugins.iter().map(|spec| plugin::load(spec, allow_native)).collect::<Result<_>>()?;
     if !plugins.iter().any(|p| p.manifest().kinds.contains(&Role::Aggregate)) {
-        let fedavg = config::Plugin { name: Some("fedavg".into()), ..config::Plugin::default() };
-        plugins.push(plugin::load(&fedavg, allow_native)?);
+        plugins.push(plugin::load(&config::Plugin::shipped("fedavg"), allow_native)?);
     }
     config.plugins = plugins.iter().map(resolved).collect::<Result<_>>()?;
     Ok(plugins)

@@ -28,15 +28,9 @@ mod tests;
 
 pub use file::{Form, PluginFile};
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span, operation_name};
-<<<<<<< HEAD
 pub use loaded::{Origin, Plugin, load};
 pub use manifest::{
     Manifest, MaxEncoded, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateSlot, Unit,
 };
 pub use shipped::shipped_names;
 pub use spec::parse as parse_spec;
-=======
-pub use manifest::{
-    Manifest, MaxEncoded, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateSlot, Unit,
-};
->>>>>>> train

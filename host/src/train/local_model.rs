@@ -56,6 +56,7 @@ pub(super) type Build<M> = Arc<dyn Fn(&Device) -> M + Send + Sync>;
 /// assert_eq!(model.layout().len(), 15);
 /// ```
 pub struct BurnModel<M> {
+    name: String,
     build: Build<M>,
     layout: Arc<Layout>,
     initial: InitialWeights,
@@ -77,7 +78,15 @@ impl<M: LocalModel> BurnModel<M> {
     /// Errors: `Kind::Config` naming the parameter that flat `f32` weights cannot carry.
     pub fn new(build: impl Fn(&Device) -> M + Send + Sync + 'static) -> Result<Self> {
         let layout = Arc::new(layout_of(&build(&Device::flex().autodiff()))?);
-        Ok(BurnModel { build: Arc::new(build), layout, initial: InitialWeights::Module })
+        let path = std::any::type_name::<M>();
+        let name = path.rsplit("::").next().unwrap_or(path).to_owned();
+        Ok(BurnModel { name, build: Arc::new(build), layout, initial: InitialWeights::Module })
+    }
+
+    /// The model under another name than its type's, for records and reports.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     pub(super) fn with_initial_weights(mut self, initial: InitialWeights) -> Self {
@@ -99,6 +108,10 @@ impl<M: LocalModel> BurnModel<M> {
 }
 
 impl<M: LocalModel> Model for BurnModel<M> {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
     fn layout(&self) -> &Layout {
         &self.layout
     }

@@ -7,6 +7,7 @@ mod batch_order;
 mod burn_trainer;
 mod classification;
 mod initial_weights;
+mod kernel;
 mod layout;
 mod local_model;
 mod models;
@@ -23,6 +24,7 @@ pub use burn;
 
 pub use batch_order::{Batches, batch_list, steps_per_epoch};
 pub use burn_trainer::{BurnTrainer, EVALUATION_BATCH};
+pub use kernel::kernel;
 pub use local_model::{BurnModel, LocalModel};
 pub use models::model_from_config;
 
@@ -196,12 +198,4 @@ impl Dataset {
             Part::Test => &self.test,
         }
     }
-}
-
-pub fn model_from_config(_config: &crate::config::Model, _data: &Dataset) -> Result<Arc<dyn Model>> {
-    anyhow::bail!("merged later")
-}
-
-pub fn kernel() -> String {
-    String::new()
 }

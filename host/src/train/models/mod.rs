@@ -47,7 +47,12 @@ fn model<M: LocalModel>(
         None => InitialWeights::TorchLike,
         Some(path) => InitialWeights::File(path.clone()),
     };
-    Ok(Arc::new(BurnModel::new(build)?.with_initial_weights(initial)))
+    let name = match config.name {
+        ModelName::Logistic => "logistic regression".to_owned(),
+        ModelName::Mlp => format!("MLP {:?}", config.hidden),
+        ModelName::Cnn => "CNN".to_owned(),
+    };
+    Ok(Arc::new(BurnModel::new(build)?.named(name).with_initial_weights(initial)))
 }
 
 /// A linear layer without values of its own: initial weights always come as a flat vector.
