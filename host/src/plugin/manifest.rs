@@ -274,7 +274,7 @@ impl Manifest {
         check_name("state.name", &slot.name)?;
         match &slot.init {
             StateInit::Value(value) if !(*value as f32).is_finite() => {
-                Err(format!("state `{}` starts from {value}, which no 32-bit float holds", slot.name))
+                Err(format!("state `{}` starts from {value:e}, which no 32-bit float holds", slot.name))
             }
             StateInit::Parameter(name) => match self.parameter(name).map(|parameter| parameter.kind) {
                 Some(ParameterType::Float | ParameterType::Int) => Ok(()),

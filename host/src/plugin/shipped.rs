@@ -11,8 +11,14 @@ use crate::{
 use anyhow::Result;
 use std::path::Path;
 
+macro_rules! shipped_file {
+    ($name:literal) => {
+        ($name, include_bytes!(concat!("../../../plugins/shipped/", $name, ".wasm")))
+    };
+}
+
 /// Name and WASM file of each shipped plugin, in the order in which they are listed to the user.
-static SHIPPED: &[(&str, &[u8])] = &[];
+static SHIPPED: &[(&str, &[u8])] = &[shipped_file!("fedavg"), shipped_file!("fedprox")];
 
 /// Names of the shipped plugins.
 pub fn shipped_names() -> impl Iterator<Item = &'static str> {
@@ -86,4 +92,38 @@ fn unknown(name: &str) -> anyhow::Error {
 /// What is wrong with a file, in the form of every refusal.
 pub(super) fn refused(label: &str, problem: &str) -> anyhow::Error {
     Fault::new(Kind::PluginRefused, format!("loading plugin `{label}`: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugin::{Form, load, parse_spec};
+
+    #[test]
+    fn every_shipped_plugin_loads_under_its_own_name() {
+        for name in shipped_names() {
+            let plugin = load(&parse_spec(name).unwrap(), &[]).unwrap();
+            assert_eq!((plugin.manifest().name.as_str(), plugin.form()), (name, Form::Wasm));
+            assert_eq!(*plugin.origin(), Origin::Shipped { asked_for_file: false });
+        }
+    }
+
+    #[test]
+    fn a_file_name_that_is_no_file_falls_back_to_the_shipped_plugin_and_says_so() {
+        let plugin = load(&parse_spec("fedprox.wasm:mu=0.25").unwrap(), &[]).unwrap();
+        assert_eq!(*plugin.origin(), Origin::Shipped { asked_for_file: true });
+        assert_eq!(plugin.parameters_json()["mu"], 0.25);
+        let elsewhere = load(&parse_spec("nowhere/fedprox.wasm").unwrap(), &[]).err().unwrap();
+        assert!(elsewhere.to_string().contains("plugin file `nowhere/fedprox.wasm` does not exist"), "{elsewhere}");
+    }
+
+    #[test]
+    fn an_unknown_name_gets_the_nearest_one_and_the_list() {
+        for argument in ["fedporx", "fedporx.wasm"] {
+            let error = load(&parse_spec(argument).unwrap(), &[]).err().unwrap();
+            let expected = "unknown plugin `fedporx`; did you mean `fedprox`? available: fedavg, fedprox";
+            assert!(error.to_string().starts_with(expected), "{error}");
+            assert_eq!(crate::error::exit_code(&error), 3);
+        }
+    }
 }
