@@ -14,7 +14,10 @@ pub enum Purpose {
     InitialWeights,
     BatchOrder,
     /// A plugin's own stream: its position in the run (0..256) and the stream number it chose (below 2¹⁶).
-    Plugin { position: u8, stream: u16 },
+    Plugin {
+        position: u8,
+        stream: u16,
+    },
 }
 
 impl Purpose {
@@ -35,12 +38,8 @@ pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         let p0 = u64::from(counter[0]) * 0xD251_1F53;
         let p1 = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [
-            (p1 >> 32) as u32 ^ counter[1] ^ key[0],
-            p1 as u32,
-            (p0 >> 32) as u32 ^ counter[3] ^ key[1],
-            p0 as u32,
-        ];
+        counter =
+            [(p1 >> 32) as u32 ^ counter[1] ^ key[0], p1 as u32, (p0 >> 32) as u32 ^ counter[3] ^ key[1], p0 as u32];
         key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
     }
     counter

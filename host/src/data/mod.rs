@@ -34,7 +34,11 @@ pub struct Examples {
 #[derive(Clone, Debug)]
 pub enum Features {
     /// `value · scale + shift` in `f32`.
-    U8 { values: Vec<u8>, scale: f32, shift: f32 },
+    U8 {
+        values: Vec<u8>,
+        scale: f32,
+        shift: f32,
+    },
     F32(Vec<f32>),
 }
 

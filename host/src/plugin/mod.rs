@@ -8,4 +8,6 @@ mod instance;
 mod manifest;
 
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span, operation_name};
-pub use manifest::{Manifest, MaxEncoded, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateSlot, Unit};
+pub use manifest::{
+    Manifest, MaxEncoded, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateSlot, Unit,
+};
