@@ -3,6 +3,29 @@
 //! Where in the flow: an agent builds one [`Trainer`] and keeps it; clients pass through it one after another, only
 //! weights move. What it never does: know about rounds, plugins or other clients.
 
+mod batch_order;
+mod burn_trainer;
+mod classification;
+mod initial_weights;
+mod layout;
+mod local_model;
+mod models;
+mod sgd;
+pub mod weights_file;
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod pytorch;
+
+/// The tensor library, for modules of one's own: `use colla::train::burn;` makes its derive macros work too.
+pub use burn;
+
+pub use batch_order::{Batches, batch_list, steps_per_epoch};
+pub use burn_trainer::{BurnTrainer, EVALUATION_BATCH};
+pub use local_model::{BurnModel, LocalModel};
+pub use models::model_from_config;
+
 use crate::data::{Dataset, Examples};
 use anyhow::Result;
 use std::sync::Arc;

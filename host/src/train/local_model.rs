@@ -1,0 +1,117 @@
+//! A Burn module as a federated model: what a module must say, and how it becomes a [`Model`].
+//!
+//! Where in the flow: the round loop holds one [`Model`] and asks it for one trainer per agent. The shipped models and
+//! a user's own take the same way. What it never does: train; that is the trainer's.
+
+use super::burn_trainer::{BurnTrainer, lock_generator};
+use super::initial_weights::torch_like;
+use super::layout::{each_slice, layout_of};
+use super::{Layout, Model, Trainer, weights_file};
+use crate::data::Dataset;
+use anyhow::Result;
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A Burn module that can be trained on a client.
+///
+/// All state must live in parameters (and running statistics of normalisation layers), which are loaded anew for each
+/// client, and nothing may be drawn at random in `forward`; then results depend on the task alone.
+pub trait LocalModel: Module + 'static {
+    /// Logits of a batch.
+    ///
+    /// Shapes: `features` is `[B, width]`, each row one sample, flattened (reshape it where the layers need more);
+    /// the result is `[B, C]`, or `[B, 1]` where the data has two classes. B differs from call to call.
+    fn forward(&self, features: Tensor<2>) -> Tensor<2>;
+
+    /// The loss of each row, `[B]`, where it is not the usual one; training minimises the mean over the batch.
+    ///
+    /// `None`, the default, means softmax cross-entropy, or binary cross-entropy on logits for one output.
+    /// Shapes: `logits` as `forward` returned them, `labels` `[B]` in `0..C`.
+    fn loss(&self, _logits: Tensor<2>, _labels: Tensor<1, Int>) -> Option<Tensor<1>> {
+        None
+    }
+}
+
+/// Builds a module on a device; called once per agent, with autodiff on.
+pub(super) type Build<M> = Arc<dyn Fn(&Device) -> M + Send + Sync>;
+
+/// A [`Model`] whose trainer runs a Burn module on the CPU, one thread per trainer.
+///
+/// ```
+/// use colla::train::{BurnModel, LocalModel, Model, burn};
+/// use burn::{module::Module, nn::{Linear, LinearConfig}, tensor::Tensor};
+///
+/// #[derive(Module, Debug)]
+/// struct OneLayer { linear: Linear }
+///
+/// impl LocalModel for OneLayer {
+///     fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+///         self.linear.forward(features)
+///     }
+/// }
+///
+/// let model = BurnModel::new(|device| OneLayer { linear: LinearConfig::new(4, 3).init(device) }).unwrap();
+/// assert_eq!(model.layout().len(), 15);
+/// ```
+pub struct BurnModel<M> {
+    build: Build<M>,
+    layout: Arc<Layout>,
+    initial: InitialWeights,
+}
+
+/// Where the weights before round 1 come from.
+pub(super) enum InitialWeights {
+    /// The module's own initialisers, with Burn's generator seeded by the run seed.
+    Module,
+    /// PyTorch's defaults, drawn from our own stream.
+    TorchLike,
+    /// A safetensors file.
+    File(PathBuf),
+}
+
+impl<M: LocalModel> BurnModel<M> {
+    /// A model from a function that builds the module. Its initial weights are the module's own.
+    ///
+    /// Errors: `Kind::Config` naming the parameter that flat `f32` weights cannot carry.
+    pub fn new(build: impl Fn(&Device) -> M + Send + Sync + 'static) -> Result<Self> {
+        let layout = Arc::new(layout_of(&build(&Device::flex().autodiff()))?);
+        Ok(BurnModel { build: Arc::new(build), layout, initial: InitialWeights::Module })
+    }
+
+    pub(super) fn with_initial_weights(mut self, initial: InitialWeights) -> Self {
+        self.initial = initial;
+        self
+    }
+
+    /// Burn has one generator for the whole process: it is seeded and drawn from under one lock.
+    fn module_weights(&self, seed: u64) -> Result<Vec<f32>> {
+        let device = Device::flex();
+        let mut flat = vec![0.0; self.layout.len()];
+        let _only_we_draw = lock_generator();
+        device.seed(seed);
+        each_slice((self.build)(&device), &device, |slice| {
+            flat[slice.offset..slice.offset + slice.values.len()].copy_from_slice(slice.values);
+        })?;
+        Ok(flat)
+    }
+}
+
+impl<M: LocalModel> Model for BurnModel<M> {
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn initial_weights(&self, seed: u64) -> Result<Vec<f32>> {
+        match &self.initial {
+            InitialWeights::Module => self.module_weights(seed),
+            InitialWeights::TorchLike => Ok(torch_like(&self.layout, seed)),
+            InitialWeights::File(path) => weights_file::load(path, &self.layout),
+        }
+    }
+
+    fn trainer(&self, data: Arc<Dataset>) -> Result<Box<dyn Trainer>> {
+        Ok(Box::new(BurnTrainer::new(self.build.clone(), self.layout.clone(), data)))
+    }
+}

@@ -1,0 +1,130 @@
+//! The shipped models: Burn modules, and the table from a name in the configuration to a module.
+//!
+//! Where in the flow: between the configuration with the data at hand and the round loop. What it never does: train.
+//! A new model is one file here and one line in [`model_from_config`].
+
+mod cnn;
+mod logistic;
+mod mlp;
+
+pub use cnn::Cnn;
+pub use logistic::Logistic;
+pub use mlp::Mlp;
+
+use super::local_model::InitialWeights;
+use super::{BurnModel, LocalModel, Model};
+use crate::config::{self, ModelName};
+use crate::data::Dataset;
+use anyhow::Result;
+use burn::nn::{Initializer, Linear, LinearConfig};
+use burn::tensor::Device;
+use std::sync::Arc;
+
+/// The model that `[model]` names, sized for the data: its outputs are one per class, one in all for two classes.
+///
+/// Errors: `Kind::Config` for settings that are impossible or do not suit the data. A file named by `model.init` is
+/// read when the initial weights are asked for.
+pub fn model_from_config(config: &config::Model, data: &Dataset) -> Result<Arc<dyn Model>> {
+    let (inputs, outputs) = (data.width(), data.num_outputs());
+    match config.name {
+        ModelName::Logistic => model(config, move |device| Logistic::new(inputs, outputs, device)),
+        ModelName::Mlp => {
+            let widths = mlp::widths(inputs, &config.hidden, outputs)?;
+            model(config, move |device| Mlp::new(&widths, device))
+        }
+        ModelName::Cnn => {
+            let image = cnn::image_shape(data)?;
+            model(config, move |device| Cnn::new(image, outputs, device))
+        }
+    }
+}
+
+fn model<M: LocalModel>(
+    config: &config::Model,
+    build: impl Fn(&Device) -> M + Send + Sync + 'static,
+) -> Result<Arc<dyn Model>> {
+    let initial = match &config.init {
+        None => InitialWeights::TorchLike,
+        Some(path) => InitialWeights::File(path.clone()),
+    };
+    Ok(Arc::new(BurnModel::new(build)?.with_initial_weights(initial)))
+}
+
+/// A linear layer without values of its own: initial weights always come as a flat vector.
+fn linear(inputs: usize, outputs: usize, device: &Device) -> Linear {
+    LinearConfig::new(inputs, outputs).with_initializer(Initializer::Zeros).init(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Examples, Features};
+    use crate::error::exit_code;
+    use crate::train::TensorRole;
+
+    fn data(sample_shape: &[usize], num_classes: usize) -> Dataset {
+        let none = Examples { features: Features::F32(Vec::new()), labels: Vec::new(), clients: None };
+        Dataset {
+            name: "pixels".into(),
+            train: none.clone(),
+            test: none,
+            sample_shape: sample_shape.to_vec(),
+            num_classes,
+            client_names: Vec::new(),
+            fingerprint: [0; 32],
+        }
+    }
+
+    fn settings(name: ModelName, hidden: &[usize]) -> config::Model {
+        config::Model { name, hidden: hidden.to_vec(), init: None }
+    }
+
+    #[track_caller]
+    fn size(name: ModelName, hidden: &[usize], data: &Dataset) -> usize {
+        model_from_config(&settings(name, hidden), data).unwrap().layout().len()
+    }
+
+    #[test]
+    fn models_have_the_published_numbers_of_parameters() {
+        let mnist = data(&[1, 28, 28], 10);
+        assert_eq!(size(ModelName::Cnn, &[], &mnist), 1_663_370);
+        assert_eq!(size(ModelName::Mlp, &[200, 200], &mnist), 199_210);
+        assert_eq!(size(ModelName::Logistic, &[], &mnist), 7_850);
+        // Two classes: one output.
+        assert_eq!(size(ModelName::Logistic, &[], &data(&[13], 2)), 14);
+        // 3 × 32 × 32: (3·25·32 + 32) + 51,264 + (64·8·8·512 + 512) + 5,130.
+        assert_eq!(size(ModelName::Cnn, &[], &data(&[3, 32, 32], 10)), 2_156_490);
+        // Odd sizes lose the last row or column in each pool: 9 → 4 → 2.
+        assert_eq!(size(ModelName::Cnn, &[], &data(&[1, 9, 9], 10)), 832 + 51_264 + 64 * 4 * 512 + 512 + 5_130);
+    }
+
+    #[test]
+    fn tensors_are_named_after_their_layers() {
+        let model = model_from_config(&settings(ModelName::Mlp, &[5]), &data(&[4], 3)).unwrap();
+        let names: Vec<_> = model.layout().tensors.iter().map(|t| (t.name.as_str(), t.role)).collect();
+        assert_eq!(
+            names,
+            [
+                ("layers.0.weight", TensorRole::Weight),
+                ("layers.0.bias", TensorRole::Bias),
+                ("layers.1.weight", TensorRole::Weight),
+                ("layers.1.bias", TensorRole::Bias),
+            ]
+        );
+    }
+
+    #[track_caller]
+    fn refused(name: ModelName, hidden: &[usize], data: &Dataset, words: &[&str]) {
+        let error = model_from_config(&settings(name, hidden), data).err().expect("refused");
+        assert_eq!(exit_code(&error), 3);
+        assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+    }
+
+    #[test]
+    fn models_that_do_not_suit_the_data_are_refused_with_both_values() {
+        refused(ModelName::Cnn, &[], &data(&[13], 2), &["`pixels`", "[13]", "[channels, height, width]"]);
+        refused(ModelName::Cnn, &[], &data(&[1, 3, 28], 10), &["3 × 28", "4 × 4"]);
+        refused(ModelName::Mlp, &[], &data(&[13], 2), &["`model.hidden`", "logistic"]);
+        refused(ModelName::Mlp, &[5, 0], &data(&[13], 2), &["`model.hidden`", "[5, 0]"]);
+    }
+}
