@@ -2,6 +2,21 @@
 //!
 //! Where in the flow: last. What it never does: change a number.
 
+mod console;
+mod directory;
+mod failure;
+mod files;
+mod metrics;
+pub mod report;
+mod summary;
+mod units;
+
+pub use console::{JsonLines, Progress, Tee, results_table};
+pub use directory::RunDirectory;
+pub use failure::{Bug, Failure};
+pub use summary::{BestRound, FinalRound, LastRounds, Summary};
+pub use units::{bytes, count, percent, seconds};
+
 use crate::train::Layout;
 use anyhow::Result;
 use serde::Serialize;

@@ -4,6 +4,11 @@
 //! Where in the flow: first; everything below receives a part of it.
 //! What it never does: touch files other than the one it is read from, or look at data.
 
+mod check;
+mod keys;
+mod load;
+mod overrides;
+
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 

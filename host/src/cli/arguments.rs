@@ -1,0 +1,306 @@
+//! Every command and flag, declared once: the parser, the help and the completions read this file.
+
+use crate::{
+    config::Config,
+    error::{Fault, Kind, did_you_mean},
+    plugin,
+};
+use anyhow::Result;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
+
+#[derive(Parser)]
+#[command(
+    name = "colla-host",
+    version,
+    about = "Federated-learning simulator whose every method is a sandboxed plugin",
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+const EXAMPLES: &str = "\
+Without a subcommand the experiment is run; without a file it is the default experiment.
+
+Examples:
+  colla-host                                     FedAvg on optdigits, 100 clients, 50 rounds
+  colla-host --plugin fedprox:mu=0.1             the same with FedProx
+  colla-host experiment.toml --out runs/first    an experiment from a file, results in runs/first
+  colla-host --set partition.alpha=0.5 --set train.local-epochs=1 --rounds 20
+  colla-host --plugin clip --plugin topk:ratio=0.01 --plugin ./krum.wasm:f=2
+  colla-host partition experiment.toml           who would have which rows
+  colla-host plugin inspect fedprox.wasm         what a plugin says of itself
+  colla-host --print-config > experiment.toml    all settings with their values";
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Run an experiment (the default)
+    Run(RunArguments),
+    /// Show which client has how many rows of which class
+    Partition(PartitionArguments),
+    /// Look at plugins without running them
+    Plugin {
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Subcommand)]
+pub(super) enum PluginCommand {
+    /// Show the manifest of a plugin file or a shipped plugin: roles, parameters, paper, hashes
+    Inspect(InspectArguments),
+    /// List the shipped plugins
+    List(ListArguments),
+}
+
+#[derive(Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub experiment: ExperimentArguments,
+    #[command(flatten)]
+    pub output: FormatArgument,
+    /// Show nothing but errors (and the metrics with --format json)
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Print the resolved configuration as TOML and end
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+#[derive(Args)]
+pub(super) struct PartitionArguments {
+    #[command(flatten)]
+    pub experiment: ExperimentArguments,
+    #[command(flatten)]
+    pub output: FormatArgument,
+}
+
+#[derive(Args)]
+pub(super) struct InspectArguments {
+    /// A plugin file, or the name of a shipped plugin
+    #[arg(value_name = "FILE")]
+    pub plugin: String,
+    #[command(flatten)]
+    pub output: FormatArgument,
+}
+
+#[derive(Args)]
+pub(super) struct ListArguments {
+    #[command(flatten)]
+    pub output: FormatArgument,
+}
+
+#[derive(Args)]
+pub(super) struct FormatArgument {
+    /// What standard output is for: people, or programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Text,
+    Json,
+}
+
+/// What makes an experiment: a file and the flags that override it. Later `--set` win over earlier ones and over the
+/// other flags.
+#[derive(Args)]
+pub(super) struct ExperimentArguments {
+    /// The experiment as TOML [default: the default experiment]
+    #[arg(value_name = "CONFIG.toml")]
+    config: Option<PathBuf>,
+    /// A plugin: a file or the name of a shipped one, then parameters; repeatable, order counts [default: FedAvg]
+    #[arg(long = "plugin", value_name = "FILE[:k=v,…]")]
+    plugins: Vec<String>,
+    /// Override any setting, such as train.learning-rate=0.05; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    set: Vec<(String, String)>,
+    /// Data: a CSV file or a folder of IDX files, or the name of an embedded data set
+    #[arg(long, value_name = "PATH|NAME")]
+    data: Option<String>,
+    /// Where to train; this build has `cpu`
+    #[arg(long)]
+    device: Option<String>,
+    /// Agents, one per thread; 0 means one per core. Never changes a result
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Run seed: cohorts, initial weights, batch order. The partition has its own: --set partition.seed=N
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Rounds to train
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Run directory, new or empty [default: the next of runs/0001, runs/0002, …]
+    #[arg(long, value_name = "DIR")]
+    out: Option<String>,
+    /// Allow the native plugin file with this hash to be loaded, with all rights of this process; repeatable
+    #[arg(long, value_name = "BLAKE3")]
+    allow_native: Vec<String>,
+}
+
+impl Arguments {
+    /// The command; without one it is `run`.
+    pub fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
+    }
+}
+
+impl Command {
+    /// The form in which errors are told.
+    pub fn format(&self) -> Format {
+        match self {
+            Command::Run(arguments) => arguments.output.format,
+            Command::Partition(arguments) => arguments.output.format,
+            Command::Plugin { command: PluginCommand::Inspect(arguments) } => arguments.output.format,
+            Command::Plugin { command: PluginCommand::List(arguments) } => arguments.output.format,
+            Command::Completions { .. } => Format::Text,
+        }
+    }
+}
+
+impl ExperimentArguments {
+    /// The configuration of file and flags, checked.
+    ///
+    /// Errors: `Kind::Usage` for a plugin that cannot be read or a file that was meant as a subcommand, else as
+    /// [`Config::load`].
+    pub fn load(&self) -> Result<Config> {
+        if let Some(path) = &self.config {
+            misspelt_subcommand(path)?;
+        }
+        let mut config = Config::load(self.config.as_deref(), &self.overrides())?;
+        for argument in &self.plugins {
+            config.plugins.push(plugin::parse_spec(argument)?);
+        }
+        config.host.allow_native.extend(self.allow_native.iter().cloned());
+        config.check()?;
+        Ok(config)
+    }
+
+    fn overrides(&self) -> Vec<(String, String)> {
+        // Text must stay text, even where it looks like a number.
+        let text = |value: &String| toml::Value::String(value.clone()).to_string();
+        let flags = [
+            (
+                if self.data.as_deref().is_some_and(is_path) { "data.path" } else { "data.name" },
+                self.data.as_ref().map(text),
+            ),
+            ("host.device", self.device.as_ref().map(text)),
+            ("host.threads", self.threads.map(|n| n.to_string())),
+            ("seed", self.seed.map(|n| n.to_string())),
+            ("federation.num-server-rounds", self.rounds.map(|n| n.to_string())),
+            ("host.out", self.out.as_ref().map(text)),
+        ];
+        let given = flags.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
+        given.chain(self.set.iter().cloned()).collect()
+    }
+}
+
+/// A word without points and slashes is the name of an embedded data set, unless such a file or folder is there.
+fn is_path(data: &str) -> bool {
+    data.contains(['/', '\\', '.']) || Path::new(data).exists()
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().into(), value.into())),
+        _ => Err("write KEY=VALUE, such as train.learning-rate=0.05".into()),
+    }
+}
+
+/// `colla-host partiton` names no file but a subcommand, not quite.
+fn misspelt_subcommand(path: &Path) -> Result<()> {
+    let word = path.to_string_lossy();
+    if path.exists() || word.contains(['/', '\\', '.']) {
+        return Ok(());
+    }
+    let command = Arguments::command();
+    let near = did_you_mean(&word, command.get_subcommands().map(|subcommand| subcommand.get_name()));
+    let near = near.replacen("did you mean", "did you mean the subcommand", 1);
+    Err(Fault::new(Kind::Usage, format!("`{word}` is neither a file nor a subcommand{near}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::exit_code;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(std::iter::once("colla-host").chain(line.split_whitespace()))
+    }
+
+    fn config(line: &str) -> Result<Config> {
+        match parse(line).unwrap_or_else(|error| panic!("{error}")).into_command() {
+            Command::Run(arguments) => arguments.experiment.load(),
+            Command::Partition(arguments) => arguments.experiment.load(),
+            _ => panic!("{line} has no configuration"),
+        }
+    }
+
+    #[test]
+    fn the_declarations_hold_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn no_arguments_mean_the_default_experiment() {
+        assert_eq!(config("").unwrap(), Config::load(None, &[]).unwrap());
+        assert_eq!(config("run").unwrap(), config("").unwrap());
+    }
+
+    #[test]
+    fn flags_are_overrides_and_set_wins() {
+        let line =
+            "--seed 7 --rounds 3 --threads 2 --out runs/x --data heart-disease --set seed=8 --set model.hidden=[8,8]";
+        let config = config(line).unwrap();
+        assert_eq!((config.seed, config.federation.num_server_rounds, config.host.threads), (8, 3, 2));
+        assert_eq!(config.host.out, Some("runs/x".into()));
+        assert_eq!(config.data.name.as_deref(), Some("heart-disease"));
+        assert_eq!(config.model.hidden, [8, 8]);
+    }
+
+    #[test]
+    fn text_flags_stay_text() {
+        assert_eq!(config("--out 2024").unwrap().host.out, Some("2024".into()));
+        assert_eq!(config("--data 1.5").unwrap().data.path, Some("1.5".into()));
+    }
+
+    #[test]
+    fn plugins_are_appended_in_order() {
+        let config = config("run --plugin fedprox.wasm:mu=0.1 --plugin topk").unwrap();
+        assert_eq!(config.plugins[0].path, Some("fedprox.wasm".into()));
+        assert_eq!(config.plugins[0].parameters["mu"].as_float(), Some(0.1));
+        assert_eq!(config.plugins[1].name.as_deref(), Some("topk"));
+    }
+
+    #[test]
+    fn mistakes_on_the_line_are_usage_errors() {
+        let error = config("partiton").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`partiton` is neither a file nor a subcommand; did you mean the subcommand `partition`?"
+        );
+        assert_eq!(exit_code(&error), 2);
+        let told = |line: &str| parse(line).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(told("--sed 3").contains("--seed"), "{}", told("--sed 3"));
+        assert!(told("--set seed").contains("write KEY=VALUE"));
+        assert!(told("--rounds many").contains("many"));
+    }
+
+    #[test]
+    fn a_flag_out_of_range_is_a_configuration_error() {
+        let error = config("--device gpu").unwrap_err();
+        assert!(error.to_string().contains("no GPU support"), "{error}");
+        assert_eq!(exit_code(&error), 3);
+        assert!(config("--seed 18446744073709551615").unwrap_err().to_string().contains("seed"));
+        assert_eq!(exit_code(&config("missing.toml").unwrap_err()), 3);
+    }
+}

@@ -1,0 +1,52 @@
+//! `colla-host run`: one experiment, its run directory, its results.
+
+use super::{
+    arguments::{Format, RunArguments},
+    guard, print,
+};
+use crate::{
+    record::{self, JsonLines, Observer, Progress, RunDirectory, Tee},
+    run::Experiment,
+};
+use anyhow::{Context, Result};
+use std::io::{IsTerminal, stdout};
+
+pub(super) fn run(arguments: &RunArguments) -> Result<()> {
+    let config = arguments.experiment.load()?;
+    if arguments.print_config {
+        return print(&config.to_toml()?);
+    }
+    let mut directory = RunDirectory::create(&config)?;
+    let outcome = guard::catching_panics(|| {
+        let (mut progress, mut metrics) = (Progress::on_stderr(), JsonLines(stdout()));
+        let mut observers: Vec<&mut dyn Observer> = vec![&mut directory];
+        if arguments.output.format == Format::Json {
+            observers.push(&mut metrics);
+        }
+        if shows_progress(arguments) {
+            observers.push(&mut progress);
+        }
+        Experiment::from_config(config)?.run(&mut Tee(observers))
+    });
+    if let Err(error) = outcome {
+        return Err(written_down(&mut directory, error));
+    }
+    if arguments.output.format == Format::Text && !arguments.quiet {
+        let summary = directory.summary().context("the run ended without a summary")?;
+        print(&(record::results_table(summary, directory.path()) + "\n"))?;
+    }
+    Ok(())
+}
+
+/// Progress is for people: not when they asked for quiet, and not between JSON lines on the same screen.
+fn shows_progress(arguments: &RunArguments) -> bool {
+    !arguments.quiet && (arguments.output.format == Format::Text || !stdout().is_terminal())
+}
+
+/// The error, after the run directory was told of it. If that fails too, the first error stays the first.
+fn written_down(directory: &mut RunDirectory, error: anyhow::Error) -> anyhow::Error {
+    match directory.fail(&error) {
+        Ok(_) => error,
+        Err(second) => error.context(format!("this could not be written to the run directory ({second:#})")),
+    }
+}

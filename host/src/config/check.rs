@@ -1,0 +1,224 @@
+//! Every range that a doc comment in [`super`] promises, checked once, so that nobody below checks again.
+//! What depends on the data or on a manifest is checked where those are known.
+
+use super::{Config, Plugin};
+use crate::error::{Fault, Kind};
+use anyhow::Result;
+use std::fmt::Display;
+
+impl Config {
+    /// Errors: `Kind::Config` naming key, value and rule of the first value that is out of range.
+    pub fn check(&self) -> Result<()> {
+        self.check_data()?;
+        self.check_training()?;
+        self.check_rounds()?;
+        self.plugins.iter().enumerate().try_for_each(|(i, plugin)| check_plugin(i, plugin))?;
+        self.check_host()
+    }
+
+    fn check_data(&self) -> Result<()> {
+        let (data, partition) = (&self.data, &self.partition);
+        // TOML's integers are signed: a larger seed could not be stored with the results.
+        rule("seed", self.seed, self.seed <= i64::MAX as u64, "at most 9223372036854775807")?;
+        if let (Some(name), Some(path)) = (&data.name, &data.path) {
+            return Err(wrong(format!(
+                "config `data.name = \"{name}\"` and `data.path = \"{}\"`: give one of them",
+                path.display()
+            )));
+        }
+        let share = data.test_fraction;
+        rule("data.test-fraction", share, share > 0.0 && share < 1.0, "above 0 and below 1")?;
+        rule("partition.num-clients", partition.num_clients, partition.num_clients >= 1, "at least 1")?;
+        let share = partition.test_fraction;
+        rule("partition.test-fraction", share, (0.0..1.0).contains(&share), "at least 0 and below 1")?;
+        rule("partition.seed", partition.seed, partition.seed <= i64::MAX as u64, "at most 9223372036854775807")?;
+        let narrow = self.model.hidden.iter().all(|&width| width >= 1);
+        rule("model.hidden", format!("{:?}", self.model.hidden), narrow, "a list of widths of at least 1")
+    }
+
+    fn check_training(&self) -> Result<()> {
+        let train = &self.train;
+        rule("train.learning-rate", train.learning_rate, positive(train.learning_rate), "a finite number above 0")?;
+        rule("train.momentum", train.momentum, (0.0..1.0).contains(&train.momentum), "at least 0 and below 1")?;
+        let decay = train.weight_decay;
+        rule("train.weight-decay", decay, decay >= 0.0 && decay.is_finite(), "a finite number of at least 0")?;
+        match train.local_steps {
+            Some(steps) => rule("train.local-steps", steps, steps >= 1, "at least 1"),
+            None => rule("train.local-epochs", train.local_epochs, train.local_epochs >= 1, "at least 1"),
+        }
+    }
+
+    fn check_rounds(&self) -> Result<()> {
+        let (federation, evaluate) = (&self.federation, &self.evaluate);
+        let share = federation.fraction_train;
+        rule("federation.fraction-train", share, share > 0.0 && share <= 1.0, "above 0 and at most 1")?;
+        let rate = federation.server_learning_rate;
+        rule("federation.server-learning-rate", rate, positive(rate), "a finite number above 0")?;
+        let bound = federation.update_bound;
+        rule("federation.update-bound", bound, positive(bound), "a finite number above 0")?;
+        rule("evaluate.every", evaluate.every, evaluate.every >= 1, "at least 1")?;
+        let share = evaluate.fraction_evaluate;
+        rule("evaluate.fraction-evaluate", share, share > 0.0 && share <= 1.0, "above 0 and at most 1")
+    }
+
+    fn check_host(&self) -> Result<()> {
+        for hash in &self.host.allow_native {
+            rule("host.allow-native", format!("\"{hash}\""), is_blake3(hash), "the 64 hexadecimal digits of a BLAKE3")?;
+        }
+        match self.host.device.as_str() {
+            "cpu" => Ok(()),
+            gpu if ["gpu", "cuda", "wgpu"].iter().any(|name| gpu.starts_with(name)) => Err(wrong(format!(
+                "config `host.device = \"{gpu}\"`: this build of colla has no GPU support; use `cpu`"
+            ))),
+            other => Err(wrong(format!("config `host.device = \"{other}\"`: unknown device; use `cpu`"))),
+        }
+    }
+}
+
+fn check_plugin(index: usize, plugin: &Plugin) -> Result<()> {
+    match (&plugin.name, &plugin.path) {
+        (None, None) => {
+            return Err(wrong(format!(
+                "config `plugin[{index}]`: neither `name` nor `path`; name a shipped plugin or give the path of a file"
+            )));
+        }
+        (Some(name), Some(path)) => {
+            return Err(wrong(format!(
+                "config `plugin[{index}]`: `name = \"{name}\"` and `path = \"{}\"`; give one of them",
+                path.display()
+            )));
+        }
+        _ => {}
+    }
+    match &plugin.blake3 {
+        Some(hash) => {
+            let key = format!("plugin[{index}].blake3");
+            rule(&key, format!("\"{hash}\""), is_blake3(hash), "64 hexadecimal digits")
+        }
+        None => Ok(()),
+    }
+}
+
+fn positive(value: f64) -> bool {
+    value > 0.0 && value.is_finite()
+}
+
+fn is_blake3(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+fn rule(key: &str, value: impl Display, holds: bool, rule: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(wrong(format!("config `{key} = {value}`: must be {rule}"))) }
+}
+
+fn wrong(message: String) -> anyhow::Error {
+    Fault::new(Kind::Config, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::exit_code;
+
+    #[track_caller]
+    fn check(change: impl FnOnce(&mut Config), message: &str) {
+        let mut config = Config::default();
+        change(&mut config);
+        let error = config.check().unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(exit_code(&error), 3);
+    }
+
+    #[test]
+    fn the_defaults_pass() {
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn each_rule_names_key_value_and_range() {
+        check(|c| c.seed = u64::MAX, "config `seed = 18446744073709551615`: must be at most 9223372036854775807");
+        check(|c| c.data.test_fraction = 1.0, "config `data.test-fraction = 1`: must be above 0 and below 1");
+        check(|c| c.partition.num_clients = 0, "config `partition.num-clients = 0`: must be at least 1");
+        check(
+            |c| c.partition.test_fraction = -0.1,
+            "config `partition.test-fraction = -0.1`: must be at least 0 and below 1",
+        );
+        check(
+            |c| c.model.hidden = vec![8, 0],
+            "config `model.hidden = [8, 0]`: must be a list of widths of at least 1",
+        );
+        check(|c| c.train.learning_rate = 0.0, "config `train.learning-rate = 0`: must be a finite number above 0");
+        check(
+            |c| c.train.learning_rate = f64::NAN,
+            "config `train.learning-rate = NaN`: must be a finite number above 0",
+        );
+        check(|c| c.train.momentum = 1.0, "config `train.momentum = 1`: must be at least 0 and below 1");
+        check(
+            |c| c.train.weight_decay = -1.0,
+            "config `train.weight-decay = -1`: must be a finite number of at least 0",
+        );
+        check(|c| c.train.local_epochs = 0, "config `train.local-epochs = 0`: must be at least 1");
+        check(|c| c.train.local_steps = Some(0), "config `train.local-steps = 0`: must be at least 1");
+        check(
+            |c| c.federation.fraction_train = 1.5,
+            "config `federation.fraction-train = 1.5`: must be above 0 and at most 1",
+        );
+        check(
+            |c| c.federation.server_learning_rate = f64::INFINITY,
+            "config `federation.server-learning-rate = inf`: must be a finite number above 0",
+        );
+        check(
+            |c| c.federation.update_bound = 0.0,
+            "config `federation.update-bound = 0`: must be a finite number above 0",
+        );
+        check(|c| c.evaluate.every = 0, "config `evaluate.every = 0`: must be at least 1");
+        check(
+            |c| c.evaluate.fraction_evaluate = 0.0,
+            "config `evaluate.fraction-evaluate = 0`: must be above 0 and at most 1",
+        );
+    }
+
+    #[test]
+    fn local_epochs_do_not_matter_beside_local_steps() {
+        let mut config = Config::default();
+        (config.train.local_epochs, config.train.local_steps) = (0, Some(3));
+        config.check().unwrap();
+    }
+
+    #[test]
+    fn data_and_plugins_have_one_source() {
+        check(
+            |c| (c.data.name, c.data.path) = (Some("optdigits".into()), Some("x.csv".into())),
+            "config `data.name = \"optdigits\"` and `data.path = \"x.csv\"`: give one of them",
+        );
+        check(
+            |c| c.plugins = vec![Plugin::default()],
+            "config `plugin[0]`: neither `name` nor `path`; name a shipped plugin or give the path of a file",
+        );
+        check(
+            |c| c.plugins = vec![Plugin { name: Some("a".into()), path: Some("a.wasm".into()), ..Plugin::default() }],
+            "config `plugin[0]`: `name = \"a\"` and `path = \"a.wasm\"`; give one of them",
+        );
+        check(
+            |c| c.plugins = vec![Plugin { name: Some("a".into()), blake3: Some("12".into()), ..Plugin::default() }],
+            "config `plugin[0].blake3 = \"12\"`: must be 64 hexadecimal digits",
+        );
+    }
+
+    #[test]
+    fn the_device_of_this_build_is_the_cpu() {
+        check(
+            |c| c.host.device = "gpu:0".into(),
+            "config `host.device = \"gpu:0\"`: this build of colla has no GPU support; use `cpu`",
+        );
+        check(|c| c.host.device = "tpu".into(), "config `host.device = \"tpu\"`: unknown device; use `cpu`");
+    }
+
+    #[test]
+    fn an_allowed_native_file_is_named_by_its_hash() {
+        check(
+            |c| c.host.allow_native = vec!["fedprox.so".into()],
+            "config `host.allow-native = \"fedprox.so\"`: must be the 64 hexadecimal digits of a BLAKE3",
+        );
+    }
+}

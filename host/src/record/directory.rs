@@ -1,0 +1,201 @@
+//! The run directory: everything that a run leaves behind, so that the folder alone tells and repeats it.
+//!
+//! ```text
+//! config.toml         resolved, with the plugins' hashes        at the start
+//! metrics.jsonl/.csv  one line a round                          after each round
+//! summary.json        the run in a few numbers                  after each round, `complete` at the end
+//! model.safetensors   the final weights                         at the end
+//! report.html         curves, spread, partition, plugins        at the end
+//! error.json          why the run stopped, or crash.json        only then
+//! ```
+//! Where in the flow: made before any data are read, so that a folder that cannot be written stops the run early.
+//! What it never does: write into a folder that somebody else's files are in.
+
+use super::{Bug, Failure, Observer, Outcome, RoundRecord, RunInfo, Summary, files, metrics::MetricsFiles, report};
+use crate::{
+    config::Config,
+    error::{Fault, Kind},
+    train::weights_file,
+};
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// Follows a run and writes its files.
+pub struct RunDirectory {
+    path: PathBuf,
+    config: Config,
+    /// What `config.toml` says.
+    stored_config: String,
+    /// The folder was named by us, not by the user.
+    numbered: bool,
+    made: Instant,
+    metrics: MetricsFiles,
+    info: Option<RunInfo>,
+    rounds: Vec<RoundRecord>,
+    summary: Option<Summary>,
+}
+
+impl RunDirectory {
+    /// Makes `host.out`, or the next free of `runs/0001`, `runs/0002`, … and puts the configuration there.
+    ///
+    /// Two processes never get the same folder: a numbered one is made by a call that fails if it exists, a named
+    /// one belongs to whoever creates its `config.toml`.
+    /// Errors: `Kind::Io` if the folder cannot be made or written, or holds files already.
+    pub fn create(config: &Config) -> Result<Self> {
+        let (path, numbered) = match &config.host.out {
+            Some(out) => (named(out)?, false),
+            None => (next_numbered(Path::new("runs"))?, true),
+        };
+        let stored_config = repeatable(config, &[])?;
+        claim(&path, &stored_config)?;
+        Ok(RunDirectory {
+            metrics: MetricsFiles::create(&path)?,
+            path,
+            config: config.clone(),
+            stored_config,
+            numbered,
+            made: Instant::now(),
+            info: None,
+            rounds: Vec::new(),
+            summary: None,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Known once the run has finished.
+    pub fn summary(&self) -> Option<&Summary> {
+        self.summary.as_ref()
+    }
+
+    /// Writes down why the run stopped: `error.json`, or `crash.json` for a bug of ours, and the rounds done.
+    ///
+    /// A numbered folder in which nothing had begun is removed instead, so that a misspelt plugin leaves no litter;
+    /// then this returns `None`, else the file that tells the story.
+    pub fn fail(&mut self, error: &anyhow::Error) -> Result<Option<PathBuf>> {
+        let bug = error.downcast_ref::<Bug>();
+        if self.numbered && self.info.is_none() && bug.is_none() {
+            fs::remove_dir_all(&self.path).map_err(|error| files::failed(&self.path, error))?;
+            return Ok(None);
+        }
+        files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)?;
+        let (name, content) = match bug {
+            Some(bug) => ("crash.json", json(bug)?),
+            None => ("error.json", json(&Failure::of(error))?),
+        };
+        files::write_durably(&self.path, name, &content)?;
+        Ok(Some(self.path.join(name)))
+    }
+
+    fn summarise(&self, outcome: Option<&Outcome>) -> Summary {
+        Summary::new(self.info.as_ref(), &self.rounds, outcome, self.made.elapsed().as_secs_f64())
+    }
+}
+
+impl Observer for RunDirectory {
+    fn start(&mut self, info: &RunInfo) -> Result<()> {
+        let hashes: Vec<&str> = info.plugins.iter().map(|plugin| plugin.blake3.as_str()).collect();
+        self.stored_config = repeatable(&self.config, &hashes)?;
+        files::write(&self.path, CONFIG, self.stored_config.as_bytes())?;
+        self.info = Some(info.clone());
+        files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)
+    }
+
+    fn round(&mut self, record: &RoundRecord) -> Result<()> {
+        self.rounds.push(record.clone());
+        self.metrics.append(&self.rounds)?;
+        files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)
+    }
+
+    fn finish(&mut self, outcome: &Outcome) -> Result<()> {
+        let summary = self.summarise(Some(outcome));
+        let hash = summary.weights_blake3.clone().unwrap_or_default();
+        let about =
+            [("colla", summary.version.into()), ("round", summary.rounds.to_string()), ("weights-blake3", hash)];
+        let about: BTreeMap<String, String> = about.into_iter().map(|(key, value)| (key.into(), value)).collect();
+        weights_file::save(&self.path.join("model.safetensors"), &outcome.layout, &outcome.weights, &about)?;
+
+        let info = self.info.as_ref().context("a run finished that had not started")?;
+        let run = report::Run { info, rounds: &self.rounds, outcome, summary: &summary, config: &self.stored_config };
+        files::write_durably(&self.path, "report.html", report::html(&run)?.as_bytes())?;
+        // Last, because it says that everything else is there.
+        files::write_durably(&self.path, SUMMARY, &json(&summary)?)?;
+        self.summary = Some(summary);
+        Ok(())
+    }
+}
+
+const CONFIG: &str = "config.toml";
+const SUMMARY: &str = "summary.json";
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    Ok(serde_json::to_vec_pretty(value)?)
+}
+
+/// The configuration that repeats the run: each plugin pinned by its hash, and no run directory, because the
+/// repetition needs one of its own. The records of a run begin with the configured plugins in their order.
+fn repeatable(config: &Config, hashes: &[&str]) -> Result<String> {
+    let mut config = config.clone();
+    config.host.out = None;
+    if !hashes.is_empty() {
+        ensure!(hashes.len() >= config.plugins.len(), "the run has fewer plugins than its configuration");
+        for (plugin, hash) in config.plugins.iter_mut().zip(hashes) {
+            plugin.blake3 = Some(hash.to_string());
+        }
+    }
+    config.to_toml()
+}
+
+/// Puts the configuration there, which only one process can do.
+fn claim(path: &Path, config: &str) -> Result<()> {
+    let place = path.join(CONFIG);
+    match File::create_new(&place).and_then(|mut file| file.write_all(config.as_bytes())) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(not_empty(path)),
+        Err(error) => Err(cannot_make(path, &error)),
+    }
+}
+
+fn named(path: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(path).map_err(|error| cannot_make(path, &error))?;
+    let mut entries = fs::read_dir(path).map_err(|error| cannot_make(path, &error))?;
+    if entries.next().is_some() { Err(not_empty(path)) } else { Ok(path.into()) }
+}
+
+fn next_numbered(parent: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(parent).map_err(|error| cannot_make(parent, &error))?;
+    let taken = fs::read_dir(parent).map_err(|error| cannot_make(parent, &error))?;
+    let numbers = taken.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let mut number = u64::from(numbers.max().unwrap_or(0));
+    loop {
+        number += 1;
+        let path = parent.join(format!("{number:04}"));
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            // Another run took this number since we looked.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(cannot_make(&path, &error)),
+        }
+    }
+}
+
+fn cannot_make(path: &Path, error: &std::io::Error) -> anyhow::Error {
+    let path = path.display();
+    Fault::new(Kind::Io, format!("run directory `{path}`: {error}; choose another place with `--out DIR`"))
+}
+
+fn not_empty(path: &Path) -> anyhow::Error {
+    let path = path.display();
+    let message =
+        format!("run directory `{path}`: it holds files already; choose another with `--out DIR` or empty it");
+    Fault::new(Kind::Io, message)
+}

@@ -1,0 +1,37 @@
+//! Writing files so that a reader finds a whole one or none.
+
+use crate::error::{Fault, Kind};
+use anyhow::Result;
+use std::{fmt::Display, io::Write, path::Path};
+
+/// Writes `folder/name` through a temporary file that is renamed, so that a killed run leaves a whole file.
+/// An existing file is replaced. Errors: `Kind::Io` naming the file.
+pub(super) fn write(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
+    replace(folder, name, content, false).map_err(|error| failed(&folder.join(name), error))
+}
+
+/// As [`write`], and on disk before it returns, so that a power cut leaves a whole file too. Costs milliseconds.
+pub(super) fn write_durably(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
+    replace(folder, name, content, true).map_err(|error| failed(&folder.join(name), error))
+}
+
+/// The error of a file that cannot be written.
+pub(super) fn failed(path: &Path, error: impl Display) -> anyhow::Error {
+    let message = format!("writing `{}`: {error}; check permissions and free space", path.display());
+    Fault::new(Kind::Io, message)
+}
+
+fn replace(folder: &Path, name: &str, content: &[u8], durably: bool) -> std::io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".colla-");
+    // A temporary file is for its owner only; results are for whoever the umask allows.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(content)?;
+    if durably {
+        file.as_file().sync_all()?;
+    }
+    file.persist(folder.join(name))?;
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! `report.html`: the run on one page that needs nothing else, neither scripts nor network.
+//!
+//! Where in the flow: drawn once, from what the run directory collected. Everything that came from outside (names,
+//! parameters, the configuration) is escaped.
+//! What it never does: compute a result; it shows those of [`super::Summary`].
+
+mod axis;
+mod chart;
+mod clients;
+mod curves;
+mod heat_map;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Outcome, RoundRecord, RunInfo, Summary, units};
+use anyhow::Result;
+use std::fmt::Write;
+
+/// What a report tells of.
+pub struct Run<'a> {
+    pub info: &'a RunInfo,
+    pub rounds: &'a [RoundRecord],
+    pub outcome: &'a Outcome,
+    pub summary: &'a Summary,
+    /// The stored configuration, as TOML.
+    pub config: &'a str,
+}
+
+/// The page.
+pub fn html(run: &Run<'_>) -> Result<String> {
+    let title = escape(&format!("{}, {}", run.info.data, run.info.model));
+    let body = [header(run), tiles(run), curves(run)?, clients(run)?, partition(run)?, plugins(run), config(run)];
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>CollA run: {title}</title>\n\
+         <style>\n{}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\n</html>\n",
+        include_str!("style.css"),
+        body.concat(),
+    ))
+}
+
+/// Text that HTML shows as it is, in elements and in quoted attributes.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+fn header(run: &Run<'_>) -> String {
+    let (info, count) = (run.info, units::count);
+    let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(n as u64)) };
+    format!(
+        "<header>\n<p class=\"brand\">CollA run report</p>\n<h1>{} <span>·</span> {}</h1>\n\
+         <p class=\"facts\">{}, {} rounds, {}, {}</p>\n</header>\n",
+        escape(&info.data),
+        escape(&info.model),
+        plural(info.num_clients, "client"),
+        count(run.summary.rounds),
+        plural(info.num_weights, "weight"),
+        plural(info.threads, "thread"),
+    )
+}
+
+fn tiles(run: &Run<'_>) -> String {
+    let summary = run.summary;
+    let mut tiles = String::from("<section class=\"tiles\">\n");
+    let mut tile = |name: &str, value: &str, note: &str| {
+        let _ = writeln!(tiles, "<div><dt>{name}</dt><dd>{}</dd><p>{}</p></div>", escape(value), escape(note));
+    };
+    if let Some(last) = &summary.r#final {
+        tile("Final accuracy", &units::percent(last.test_accuracy), &format!("test set, round {}", last.round));
+    }
+    if let Some(best) = &summary.best {
+        tile("Best accuracy", &units::percent(best.test_accuracy), &format!("test set, round {}", best.round));
+    }
+    if let Some(last) = &summary.last10 {
+        let name = if last.rounds == 1 { "Last round".into() } else { format!("Last {} rounds", last.rounds) };
+        tile(&name, &units::percent(last.mean), &format!("mean; standard deviation {:.2} points", last.sd * 100.0));
+    }
+    if let Some(loss) = summary.r#final.as_ref().and_then(|last| last.test_loss) {
+        tile("Final loss", &format!("{loss:.4}"), "test set");
+    }
+    tile("Upload", &units::bytes(summary.upload_bytes), "clients to server, all rounds");
+    tile("Download", &units::bytes(summary.download_bytes), "server to clients, all rounds");
+    if let Some(rate) = summary.clients_per_second {
+        tile("Speed", &format!("{rate:.1}"), "clients per second of training");
+    }
+    let peak = summary.peak_rss_bytes.map_or(String::new(), |peak| format!("peak memory {}", units::bytes(peak)));
+    tile("Time", &units::seconds(summary.seconds), &peak);
+    tiles + "</section>\n"
+}
+
+fn curves(run: &Run<'_>) -> Result<String> {
+    let mut section = String::from("<section class=\"pair\">\n");
+    let band =
+        if curves::has_client_band(run.rounds) { key("band", "clients, 10th to 90th percentile") } else { "".into() };
+    section += &figure(
+        "Accuracy",
+        &(key("blue", "test set") + &band),
+        curves::accuracy(run.rounds)?.as_deref(),
+        "No round was evaluated on the test set.",
+    );
+    section += &figure(
+        "Loss",
+        &(key("blue", "test set") + &key("orange", "local training")),
+        curves::loss(run.rounds)?.as_deref(),
+        "No loss was measured.",
+    );
+    Ok(section + "</section>\n")
+}
+
+fn clients(run: &Run<'_>) -> Result<String> {
+    let measured = &run.outcome.client_accuracy;
+    let drawing = clients::accuracy(measured)?;
+    let legend = drawing.as_ref().map_or(String::new(), |drawing| {
+        let bars = if drawing.sorted { "one client each" } else { "clients" };
+        key("bar", bars) + &key("orange", &format!("mean over clients {}", units::percent(drawing.mean)))
+    });
+    let title = format!(
+        "Accuracy of the final model at {} clients, on their own {}",
+        units::count(measured.len() as u64),
+        run.outcome.client_rows
+    );
+    let title = if drawing.is_some() { title } else { "Accuracy at the clients".into() };
+    let chart = figure(&title, &legend, drawing.as_ref().map(|d| &*d.svg), "The clients' own rows were not evaluated.");
+    Ok(format!("<section class=\"pair\">\n{chart}{}</section>\n", rounds_table(run)))
+}
+
+/// The last rounds in numbers; all of them are in `metrics.csv`.
+fn rounds_table(run: &Run<'_>) -> String {
+    const SHOWN: usize = 10;
+    let mut rows = String::new();
+    for record in run.rounds.iter().rev().take(SHOWN).rev() {
+        let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
+        let _ = writeln!(
+            rows,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            record.round,
+            record.test_accuracy.map_or("–".into(), units::percent),
+            number(record.test_loss),
+            number(record.train_loss),
+            units::bytes(record.upload_bytes),
+            units::seconds(record.seconds),
+        );
+    }
+    let title = if run.rounds.len() > SHOWN { format!("Last {SHOWN} rounds") } else { "Rounds".into() };
+    format!(
+        "<figure>\n<h2>{title}</h2>\n<table class=\"numbers\">\n<thead><tr><th>Round</th><th>Accuracy</th><th>Loss</th>\
+         <th>Train loss</th><th>Upload</th><th>Time</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</figure>\n"
+    )
+}
+
+fn partition(run: &Run<'_>) -> Result<String> {
+    let drawing = heat_map::partition(&run.info.class_counts)?;
+    let (mut title, mut legend) = ("Partition: rows of each class at each client".to_string(), String::new());
+    if let Some(drawing) = &drawing {
+        let classes = run.info.class_counts.first().map_or(0, Vec::len);
+        if drawing.clients < run.info.num_clients {
+            let _ = write!(
+                title,
+                "; the first {} of {} clients",
+                drawing.clients,
+                units::count(run.info.num_clients as u64)
+            );
+        }
+        if drawing.classes < classes {
+            let _ = write!(title, "; the first {} of {classes} classes", drawing.classes);
+        }
+        legend = "<span class=\"key\">above: rows per client; below: rows per class</span>".into();
+        for rows in shades(drawing.most) {
+            let opacity = heat_map::opacity(rows, drawing.most);
+            let _ = write!(
+                legend,
+                "<span class=\"key\"><i class=\"cell\" style=\"opacity:{opacity:.3}\"></i>{rows}</span>"
+            );
+        }
+    }
+    let none = "There are too many clients to show, or no counts were kept.";
+    Ok(format!("<section>\n{}</section>\n", figure(&title, &legend, drawing.as_ref().map(|d| &*d.svg), none)))
+}
+
+/// Up to five values from 1 to the largest, evenly spaced for the eye.
+fn shades(most: u32) -> Vec<u32> {
+    let quarters = (0..=4u32).map(|k| (f64::from(most) * f64::from(k * k) / 16.0).round().max(1.0) as u32);
+    let mut shades: Vec<u32> = quarters.collect();
+    shades.dedup();
+    shades
+}
+
+fn plugins(run: &Run<'_>) -> String {
+    if run.info.plugins.is_empty() {
+        return String::new();
+    }
+    let mut rows = String::new();
+    for plugin in &run.info.plugins {
+        let roles: Vec<String> = plugin.kinds.iter().map(role).collect();
+        let parameters = plugin.parameters.iter().map(|(name, value)| escape(&format!("{name} = {value}")));
+        let _ = writeln!(
+            rows,
+            "<tr><td>{} {}</td><td>{}</td><td>{}</td><td><code>{}</code></td><td class=\"hash\"><code>{}</code></td></tr>",
+            escape(&plugin.name),
+            escape(&plugin.version),
+            escape(&roles.join(", ")),
+            escape(&plugin.form),
+            parameters.collect::<Vec<_>>().join("<br>"),
+            escape(&plugin.blake3),
+        );
+    }
+    format!(
+        "<section>\n<h2>Plugins</h2>\n<div class=\"scroll\"><table>\n<thead><tr><th>Plugin</th><th>Roles</th><th>Form</th>\
+         <th>Parameters</th><th>BLAKE3</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</section>\n"
+    )
+}
+
+/// The name that manifests use.
+fn role(role: &crate::plugin::Role) -> String {
+    serde_json::to_value(role).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn config(run: &Run<'_>) -> String {
+    let hash = run.summary.weights_blake3.as_deref().unwrap_or("–");
+    format!(
+        "<section>\n<h2>Configuration</h2>\n<pre>{}</pre>\n</section>\n<footer>\n<p>colla {}, kernel {}</p>\n\
+         <p>weights blake3 <code>{}</code></p>\n</footer>\n",
+        escape(run.config),
+        escape(run.summary.version),
+        escape(&run.outcome.kernel),
+        escape(hash),
+    )
+}
+
+fn figure(title: &str, legend: &str, svg: Option<&str>, without: &str) -> String {
+    let drawn = svg.map_or_else(|| format!("<p class=\"empty\">{without}</p>\n"), |svg| svg.to_owned());
+    let legend = if svg.is_some() { legend } else { "" };
+    format!("<figure>\n<h2>{}</h2>\n<p class=\"legend\">{legend}</p>\n{drawn}</figure>\n", escape(title))
+}
+
+fn key(colour: &str, text: &str) -> String {
+    format!("<span class=\"key\"><i class=\"{colour}\"></i>{}</span>", escape(text))
+}

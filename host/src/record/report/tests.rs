@@ -1,0 +1,164 @@
+//! Reports drawn from made-up runs. Each is also left in `target/report-samples/` for people to look at.
+
+use super::*;
+use crate::{
+    plugin::Role,
+    random::{Purpose, Stream},
+    record::{PluginRecord, Spread},
+    train::Layout,
+};
+use serde_json::json;
+use std::{collections::BTreeMap, fs, path::Path};
+
+fn plugin(name: &str, kinds: &[Role], parameters: &[(&str, serde_json::Value)]) -> PluginRecord {
+    PluginRecord {
+        name: name.into(),
+        version: "1.0.0".into(),
+        form: "wasm".into(),
+        blake3: blake3::hash(name.as_bytes()).to_hex().to_string(),
+        kinds: kinds.to_vec(),
+        parameters: parameters.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
+    }
+}
+
+fn info(num_clients: usize, rounds: u64, class_counts: Vec<Vec<u32>>) -> RunInfo {
+    RunInfo {
+        data: "optdigits".into(),
+        model: "mlp [64]".into(),
+        num_weights: 4810,
+        num_clients,
+        rounds,
+        threads: 2,
+        plugins: vec![
+            plugin("fedprox", &[Role::Client], &[("mu", json!(0.1))]),
+            plugin("topk", &[Role::Compress], &[("ratio", json!(0.01)), ("error-feedback", json!(true))]),
+        ],
+        class_counts,
+    }
+}
+
+fn counts(num_clients: usize, classes: usize, alpha: f64, rows: f64) -> Vec<Vec<u32>> {
+    let mut counts = vec![vec![0; classes]; num_clients];
+    for class in 0..classes {
+        let shares = Stream::new(1, Purpose::Partition, class as u64, 0).dirichlet(&vec![alpha; num_clients]);
+        for (client, share) in shares.iter().enumerate() {
+            counts[client][class] = (share * rows) as u32;
+        }
+    }
+    counts
+}
+
+fn rounds(last: u64) -> Vec<RoundRecord> {
+    let mut noise = Stream::new(2, Purpose::Cohort, 0, 0);
+    let record = |round: u64| {
+        let progress = 1.0 - libm::exp(-(round as f64) / 7.0);
+        let accuracy = 0.09 + 0.83 * progress + 0.015 * noise.normal() * progress;
+        let mean = accuracy - 0.02;
+        RoundRecord {
+            round,
+            seconds: 0.4,
+            test_accuracy: Some(accuracy),
+            test_loss: Some(2.3 - 1.95 * progress + 0.03 * noise.normal()),
+            train_loss: (round > 0).then_some(1.4 - 1.1 * progress + 0.06 * noise.normal()),
+            clients: 10,
+            upload_bytes: 192_400,
+            download_bytes: 192_400,
+            client_accuracy: Some(Spread {
+                mean,
+                sd: 0.1,
+                min: 0.0,
+                p10: mean - 0.12,
+                median: mean,
+                p90: mean + 0.06,
+                max: 1.0,
+            }),
+            ..Default::default()
+        }
+    };
+    (0..=last).map(record).collect()
+}
+
+fn outcome(num_clients: u64) -> Outcome {
+    let mut noise = Stream::new(3, Purpose::Cohort, 0, 0);
+    Outcome {
+        weights: vec![0.5; 4],
+        layout: Layout::default(),
+        client_accuracy: (0..num_clients)
+            .map(|client| (client, (0.86 + 0.1 * noise.normal()).clamp(0.0, 1.0)))
+            .collect(),
+        client_rows: "training rows",
+        clients_trained: 500,
+        train_seconds: 11.0,
+        kernel: "flex, avx512".into(),
+    }
+}
+
+#[track_caller]
+fn draw(name: &str, info: &RunInfo, rounds: &[RoundRecord], outcome: &Outcome) -> String {
+    let summary = Summary::new(Some(info), rounds, Some(outcome), 21.4);
+    let config = crate::config::Config::default().to_toml().unwrap();
+    let page = html(&Run { info, rounds, outcome, summary: &summary, config: &config }).unwrap();
+    assert!(!page.contains("<script") && !page.contains("NaN") && !page.contains(" src="), "{name}");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/report-samples");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(format!("{name}.html")), &page).unwrap();
+    page
+}
+
+#[test]
+fn a_usual_run_has_every_section() {
+    let page = draw("usual", &info(100, 50, counts(100, 10, 0.1, 380.0)), &rounds(50), &outcome(100));
+    assert_eq!(page.matches("<svg ").count(), 4);
+    for text in
+        ["Last 10 rounds", "on their own training rows", "fedprox 1.0.0", "mu = 0.1", "[federation]", "10th to 90th"]
+    {
+        assert!(page.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn thousands_of_clients_are_counted_in_bins_and_the_first_are_shown() {
+    let page = draw("many", &info(5000, 500, counts(5000, 62, 1.0, 20_000.0)), &rounds(500), &outcome(5000));
+    assert!(page.contains("the first 300 of 5,000 clients"));
+    assert!(page.contains("5,000 clients, on their own"));
+    assert!(page.len() < 4_000_000, "{} bytes", page.len());
+}
+
+#[test]
+fn one_client_and_one_round_make_a_page() {
+    let page = draw("one", &info(1, 1, counts(1, 2, 1.0, 50.0)), &rounds(1), &outcome(1));
+    assert!(page.contains("1 client,") && page.contains("Last round"));
+}
+
+#[test]
+fn no_rounds_and_no_measurements_are_said_in_words() {
+    let page = draw("empty", &info(10, 0, Vec::new()), &[], &outcome(0));
+    for text in ["No round was evaluated", "No loss was measured", "own rows were not evaluated", "too many clients"] {
+        assert!(page.contains(text), "{text}");
+    }
+    let page = draw("round-zero", &info(10, 0, Vec::new()), &rounds(0), &outcome(0));
+    assert!(page.matches("<circle").count() == 2, "round 0 is a dot in both charts");
+}
+
+#[test]
+fn numbers_that_are_not_finite_break_the_line_and_nothing_else() {
+    let mut records = rounds(20);
+    records[7].test_accuracy = Some(f64::NAN);
+    records[7].test_loss = Some(f64::INFINITY);
+    records[9].train_loss = Some(f64::NAN);
+    let mut outcome = outcome(20);
+    outcome.client_accuracy[3].1 = f64::NAN;
+    let page = draw("not-finite", &info(20, 20, counts(20, 10, 0.5, 300.0)), &records, &outcome);
+    assert_eq!(page.matches("<polyline fill=\"none\" opacity=\"1\" stroke=\"#2563EB\"").count(), 4);
+}
+
+#[test]
+fn what_comes_from_outside_is_escaped() {
+    let mut info = info(3, 1, Vec::new());
+    info.data = "<b>\"data\" & 'more'</b>".into();
+    info.plugins[0].name = "<img>".into();
+    info.plugins[0].parameters = BTreeMap::from([("<i>".into(), json!("</td>"))]);
+    let page = draw("escaped", &info, &rounds(1), &outcome(3));
+    assert!(page.contains("&lt;b&gt;&quot;data&quot; &amp; &#39;more&#39;&lt;/b&gt;"));
+    assert!(!page.contains("<img>") && !page.contains("<b>") && !page.contains("</td>\""));
+}
