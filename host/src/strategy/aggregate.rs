@@ -142,7 +142,8 @@ impl Aggregator {
     fn denominator(&self, roster: &mut Roster, weights: &[f64]) -> Result<f64> {
         // In cohort order, that is in client-id order.
         let weight_sum: f64 = weights.iter().sum();
-        let message = Map::new().with("weight_sum", weight_sum).with("accepted", weights.len() as i64);
+        let clients = weights.len() as i64;
+        let message = Map::new().with("weight_sum", weight_sum).with("accepted", clients).with("cohort", clients);
         let reply = roster.members[self.index].control.call(op::DENOMINATOR, &message)?;
         match reply.f64("denominator") {
             Some(d) if d.is_finite() && d != 0.0 => Ok(d),
