@@ -116,7 +116,7 @@ pub fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
 
 /// The native form of a shipped plugin, with its hash. All are built once, by the contributor's own command.
 pub fn native(name: &str) -> (PathBuf, String) {
-    static BUILT: OnceLock<Vec<(PathBuf, String)>> = OnceLock::new();
+    static BUILT: OnceLock<Vec<(String, PathBuf, String)>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let output = Command::new(env!("CARGO_BIN_EXE_colla-dev"))
             .args(["plugins", "--native"])
@@ -125,17 +125,15 @@ pub fn native(name: &str) -> (PathBuf, String) {
             .expect("colla-dev starts");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let pair = |line: &str| {
-            let (path, hash) = line.rsplit_once(char::is_whitespace)?;
-            Some((PathBuf::from(path.trim()), hash.to_owned()))
+        // Name, hash and path, separated by tabs.
+        let row = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
+            [name, hash, path] => Some((name.to_owned(), PathBuf::from(path), hash.to_owned())),
+            _ => None,
         };
-        text.lines().filter_map(pair).collect()
+        text.lines().filter_map(row).collect()
     });
-    let stem = name.replace('-', "_");
-    let found = built.iter().find(|(path, _)| {
-        path.file_stem().is_some_and(|file| file.to_string_lossy().trim_start_matches("lib") == stem)
-    });
-    found.unwrap_or_else(|| panic!("`{name}` is not among {built:?}")).clone()
+    let found = built.iter().find(|(built, ..)| built == name).map(|(_, path, hash)| (path.clone(), hash.clone()));
+    found.unwrap_or_else(|| panic!("`{name}` is not among {built:?}"))
 }
 
 /// The real data that contributors and CI have beside the checkout; `None`, with the reason printed, for others.
