@@ -51,9 +51,10 @@ fn embedded(name: &str, config: &config::Data) -> Result<Dataset> {
     let Some(set) = EMBEDDED.iter().find(|set| set.name == name) else {
         let names: Vec<&str> = EMBEDDED.iter().map(|set| set.name).collect();
         let hint = did_you_mean(name, names.iter().copied());
+        let hint = if hint.is_empty() { ";".into() } else { hint };
         let list = names.join(", ");
         return Err(fault(format!(
-            "config `data.name = \"{name}\"`: there is no such embedded data set{hint}; available: {list}; \
+            "config `data.name = \"{name}\"`: there is no such embedded data set{hint} available: {list}; \
              give any other set by `data.path`"
         )));
     };
@@ -162,7 +163,7 @@ mod tests {
         check(
             named("optdigit"),
             3,
-            "config `data.name = \"optdigit\"`: there is no such embedded data set; did you mean `optdigits`?; \
+            "config `data.name = \"optdigit\"`: there is no such embedded data set; did you mean `optdigits`? \
              available: optdigits, heart-disease; give any other set by `data.path`",
         );
         check(

@@ -19,7 +19,7 @@ pub fn equal_sizes(task: &Task<'_>) -> Result<Vec<u32>> {
 
 /// The same mixtures with the sizes of [`lognormal::sizes`]: class mixture and sample count differ.
 pub fn lognormal_sizes(task: &Task<'_>) -> Result<Vec<u32>> {
-    Ok(deal(task, &lognormal::sizes(task)?))
+    Ok(deal(task, &lognormal::sizes(task)))
 }
 
 /// Gives each client `sizes[k]` rows by its mixture, without replacement.
@@ -138,10 +138,10 @@ mod tests {
         let mut stream = Stream::new(1, Purpose::Partition, 0, 0);
         let logs = [0.0, -5_000.0, -5_000.0, f64::NEG_INFINITY];
         let choice = Choice::among(&logs, |class| class != 0);
-        let mut counts = [0; 4];
+        let mut counts = [0i32; 4];
         (0..10_000).for_each(|_| counts[choice.draw(&mut stream)] += 1);
         assert_eq!((counts[0], counts[3]), (0, 0));
         // Binomial(10000, 1/2): sd 50.
-        assert!((counts[1] as i32 - 5_000).abs() < 250, "{counts:?}");
+        assert!((counts[1] - 5_000).abs() < 250, "{counts:?}");
     }
 }
