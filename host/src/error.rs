@@ -4,6 +4,7 @@
 //! [`Fault`], found again with [`exit_code`]. Context is added once per layer (file, round, client, plugin).
 //! Messages: lower case, where — what, with both values — what to do.
 
+use crate::plugin::PluginFailure;
 use std::fmt;
 
 /// Whose fault it is, hence which exit code the program ends with.
@@ -62,9 +63,14 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Exit code of an error: that of the [`Fault`] in its chain, 101 (a bug of ours) if there is none.
+/// Exit code of an error: that of the [`Fault`] in its chain, 6 for a [`PluginFailure`] in it, 101 (a bug of ours) if
+/// there is neither.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    error.downcast_ref::<Fault>().map_or(101, |fault| fault.kind.exit_code())
+    match error.downcast_ref::<Fault>() {
+        Some(fault) => fault.kind.exit_code(),
+        None if error.downcast_ref::<PluginFailure>().is_some() => Kind::PluginFailed.exit_code(),
+        None => 101,
+    }
 }
 
 /// `; did you mean `x`?` for the candidate nearest to `given`, or nothing if none is near.

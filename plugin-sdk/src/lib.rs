@@ -1,6 +1,59 @@
-//! The CollA plugin interface.
+//! The CollA plugin interface: the ABI in one place, a trait per role, and one macro that exports them.
+//!
+//! A plugin is a type, the traits of its roles, and a `manifest.json` beside `Cargo.toml`:
+//!
+//! ```ignore
+//! use colla_plugin_sdk::{Client, ClientBegin, Parameters, Plan, Plugin, Result, Term, colla_plugin};
+//!
+//! struct FedProx {
+//!     mu: f64,
+//! }
+//!
+//! impl Plugin for FedProx {
+//!     fn create(parameters: &Parameters) -> Result<Self> {
+//!         Ok(FedProx { mu: parameters.f64("mu")? })
+//!     }
+//! }
+//!
+//! impl Client for FedProx {
+//!     fn plan(&mut self, _: &ClientBegin) -> Result<Plan> {
+//!         Ok(Plan::with_terms([Term::Prox { mu: self.mu }]))
+//!     }
+//! }
+//!
+//! colla_plugin!(FedProx: client);
+//! ```
+//!
+//! The host uses [`abi`] and [`Map`] only. Nothing here is exported from a library that merely links this crate.
 
 pub mod abi;
+mod block;
+mod codec;
+mod error;
+pub mod export;
+mod host;
+pub mod log;
+mod macros;
+pub mod math;
+mod parameters;
+mod plan;
+pub mod random;
+pub mod roles;
+mod scan;
+
 mod value;
 
+pub use block::Block;
+pub use codec::{Input, Output};
+pub use error::{Error, Result};
+pub use parameters::Parameters;
+pub use plan::{Phase, Plan, Term};
+pub use roles::aggregate::{Aggregate, Cohort, Member, Sums};
+pub use roles::client::{Client, ClientBegin};
+pub use roles::compress::{Compress, Source, Target};
+pub use roles::normalize::{Normalize, Piece};
+pub use roles::plugin::Plugin;
+pub use roles::post::Post;
+pub use roles::server_step::{ServerStep, Step, StepBegin};
+pub use scan::{KthAbs, Measures, ScanPlan};
 pub use value::{Map, Value};

@@ -1,13 +1,38 @@
 //! Plugins as the rest of the host sees them: a checked manifest, resolved parameters, instances that answer.
 //!
-//! Where in the flow: below strategy and stages, above the SDK. wasmtime is used in `wasm.rs` only, libloading in
-//! `native.rs` only; what differs between them ends at [`Instance`].
+//! Where in the flow: below strategy and stages, above the SDK. wasmtime is used in `wasm.rs` and below it only,
+//! libloading in `native.rs` only; what differs between them ends at [`Instance`].
 //! What it never does: know what a role means for a round.
+//!
+//! A plugin is loaded in this order, one file a step: `spec` (command line), `shipped` (which bytes), `file` (size,
+//! hashes, manifest section), `manifest`, `parameters`, then `module` and `wasm`, or `native`; `loaded` joins them.
 
+mod failure;
+mod file;
+mod inspect;
 mod instance;
+mod loaded;
+mod log;
 mod manifest;
+mod module;
+mod native;
+mod parameters;
+mod raw;
+mod shipped;
+mod spec;
+mod streams;
+mod text;
+mod wasm;
 
+#[cfg(test)]
+mod tests;
+
+pub use file::{Form, PluginFile};
+pub use inspect::{Inspected, inspect};
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span, operation_name};
+pub use loaded::{Origin, Plugin, load};
 pub use manifest::{
     Manifest, MaxEncoded, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateSlot, Unit,
 };
+pub use shipped::shipped_names;
+pub use spec::parse as parse_spec;

@@ -1,0 +1,76 @@
+//! Role compress: a vector becomes bytes on one side of the network and a vector again on the other.
+
+use super::normalize::scan_plan;
+use super::{Plugin, require};
+use crate::abi::op;
+use crate::{Block, Input, Map, Measures, Output, Result, ScanPlan};
+
+/// A frame, tensor or whole vector to encode.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// Index of the first element in its vector.
+    pub offset: u64,
+    /// 0 is the update.
+    pub vector: u32,
+    pub unit: u32,
+    pub values: &'a [f32],
+    /// What [`Compress::scan`] asked for, measured on the whole vector.
+    pub measures: Measures<'a>,
+}
+
+/// The place of a decoded piece. All of `values` must be written; they are not zero before.
+#[derive(Debug)]
+pub struct Target<'a> {
+    pub offset: u64,
+    pub vector: u32,
+    pub unit: u32,
+    pub values: &'a mut [f32],
+}
+
+/// Error feedback, the direction and lossless coding are the host's: a compressor only says what it loses.
+pub trait Compress: Plugin {
+    /// SCAN_PLAN: what to measure on a vector of `n` elements before its first ENCODE.
+    fn scan(&mut self, _n: u64, _vector: u32) -> Result<ScanPlan> {
+        Ok(ScanPlan::none())
+    }
+
+    /// ENCODE: at most the manifest's `max_encoded` bytes.
+    fn encode(&mut self, source: Source<'_>, output: &mut Output<'_>) -> Result<()>;
+
+    /// DECODE: exactly the bytes of one ENCODE, but from the network, so check everything.
+    fn decode(&mut self, input: Input<'_>, target: Target<'_>) -> Result<()>;
+}
+
+pub const IS_STAGE: bool = true;
+
+pub fn call<T: Compress>(plugin: &mut T, operation: u32, message: &Map) -> Option<Result<Map>> {
+    (operation == op::SCAN_PLAN).then(|| scan_plan(message, |n, vector| plugin.scan(n, vector)))
+}
+
+pub fn block<T: Compress>(plugin: &mut T, operation: u32, block: &mut Block<'_>) -> Option<Result<()>> {
+    match operation {
+        op::ENCODE => Some(encode(plugin, block)),
+        op::DECODE => Some(decode(plugin, block)),
+        _ => None,
+    }
+}
+
+fn encode<T: Compress>(plugin: &mut T, block: &mut Block<'_>) -> Result<()> {
+    require(block.rows.len() == 1, "ENCODE", "exactly one row")?;
+    let source = Source {
+        offset: block.offset,
+        vector: block.vector,
+        unit: block.unit,
+        values: block.rows[0],
+        measures: Measures(block.table),
+    };
+    plugin.encode(source, &mut block.output)
+}
+
+fn decode<T: Compress>(plugin: &mut T, block: &mut Block<'_>) -> Result<()> {
+    let values = block.out.take();
+    require(values.is_some(), "DECODE", "`out`")?;
+    let target =
+        Target { offset: block.offset, vector: block.vector, unit: block.unit, values: values.unwrap_or_default() };
+    plugin.decode(Input::new(block.input), target)
+}
