@@ -9,6 +9,7 @@
 
 mod failure;
 mod file;
+mod inspect;
 mod instance;
 mod loaded;
 mod log;
@@ -27,6 +28,7 @@ mod wasm;
 mod tests;
 
 pub use file::{Form, PluginFile};
+pub use inspect::{Inspected, inspect};
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span, operation_name};
 pub use loaded::{Origin, Plugin, load};
 pub use manifest::{

@@ -26,7 +26,7 @@ impl Failure {
         Failure {
             error: format!("{error:#}"),
             kind: kind.map_or("bug", kind_name),
-            exit_code: kind.map_or_else(|| exit_code(error), Kind::exit_code),
+            exit_code: exit_code(error),
             version: env!("CARGO_PKG_VERSION"),
         }
     }

@@ -10,6 +10,8 @@ pub(super) struct Axis {
     pub range: Range<f64>,
     pub ticks: Vec<f64>,
     labels: Vec<String>,
+    /// Whether its ticks are values to read off, so that grid lines help.
+    pub grid: bool,
 }
 
 impl Axis {
@@ -38,20 +40,26 @@ impl Axis {
         let start = libm::ceil(low / step) as i64;
         let ticks: Vec<f64> = (start..).map(|i| i as f64 * step).take_while(|&tick| tick <= high).collect();
         let labels = ticks.iter().map(|tick| units::count(*tick as u64)).collect();
-        Axis { range: low..high, ticks, labels }
+        Axis { range: low..high, ticks, labels, grid: true }
     }
 
-    /// `count` places of width 1 from top to bottom, some of them named by their number.
+    /// `count` places of width 1, some of them named by their number, counted from 0, in their middle.
     pub fn places(count: usize, wanted: usize) -> Self {
-        let stride = count.div_ceil(wanted).max(1);
+        let stride = step(count.max(1) as f64, wanted).max(1.0) as usize;
         let named = || (0..count).step_by(stride);
         let labels = named().map(|place| place.to_string()).collect();
-        Axis { range: count as f64..0.0, ticks: named().map(|place| place as f64 + 0.5).collect(), labels }
+        let ticks = named().map(|place| place as f64 + 0.5).collect();
+        Axis { range: 0.0..count as f64, ticks, labels, grid: false }
+    }
+
+    /// The same from top to bottom, as tables are read.
+    pub fn downwards(self) -> Self {
+        Axis { range: self.range.end..self.range.start, ..self }
     }
 
     /// The same without ticks.
     pub fn bare(&self) -> Self {
-        Axis { range: self.range.clone(), ticks: Vec::new(), labels: Vec::new() }
+        Axis { ticks: Vec::new(), labels: Vec::new(), ..self.clone() }
     }
 
     /// The text of one of the ticks.
@@ -61,7 +69,8 @@ impl Axis {
 
     fn stepped(first: f64, last: f64, step: f64, label: impl Fn(f64) -> String) -> Self {
         let ticks: Vec<f64> = (0..=(last - first) as usize).map(|i| (first + i as f64) * step).collect();
-        Axis { range: first * step..last * step, labels: ticks.iter().map(|&tick| label(tick)).collect(), ticks }
+        let labels = ticks.iter().map(|&tick| label(tick)).collect();
+        Axis { range: first * step..last * step, ticks, labels, grid: true }
     }
 }
 
@@ -141,10 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn places_count_from_the_top_and_are_not_all_named() {
-        assert_eq!(labels(&Axis::places(3, 10)), ["0", "1", "2"]);
-        assert_eq!(labels(&Axis::places(62, 10)), ["0", "7", "14", "21", "28", "35", "42", "49", "56"]);
-        assert_eq!(Axis::places(3, 10).range, 3.0..0.0);
+    fn places_are_named_in_their_middle_and_not_all() {
+        let few = Axis::places(3, 10);
+        assert_eq!((labels(&few), few.ticks), (vec!["0".into(), "1".into(), "2".into()], vec![0.5, 1.5, 2.5]));
+        assert_eq!(labels(&Axis::places(62, 10)), ["0", "10", "20", "30", "40", "50", "60"]);
+        assert_eq!(Axis::places(3, 10).downwards().range, 3.0..0.0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
 use anyhow::Result;
 use plotters::prelude::*;
 
-const SIZE: (u32, u32) = (560, 300);
+const SIZE: (u32, u32) = (520, 290);
 /// Up to so many clients have a bar each; more are counted in bins.
 const MOST_BARS: usize = 150;
 const BINS: usize = 20;
@@ -51,7 +51,7 @@ fn histogram(values: &[f64], mean: f64) -> Result<String> {
         counts[((value * BINS as f64) as usize).min(BINS - 1)] += 1;
     }
     let most = counts.iter().copied().max().unwrap_or(1);
-    let (x, y) = (Axis::percent([0.0, 1.0], 10), Axis::around([0.0, most as f64], 5));
+    let (x, y) = (Axis::percent([0.0, 1.0], 5), Axis::around([0.0, most as f64], 5));
     chart::svg("number of clients by accuracy", SIZE, |area| {
         let mut chart = chart::axes(area, &x, "accuracy", &y)?;
         let bars = counts.iter().enumerate().map(|(bin, &count)| {

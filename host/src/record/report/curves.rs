@@ -8,7 +8,7 @@ use crate::record::RoundRecord;
 use anyhow::Result;
 use plotters::prelude::*;
 
-const SIZE: (u32, u32) = (560, 300);
+const SIZE: (u32, u32) = (520, 290);
 
 /// Test accuracy, and the middle four fifths of the clients' own accuracies where they were measured.
 pub(super) fn accuracy(rounds: &[RoundRecord]) -> Result<Option<String>> {
@@ -20,7 +20,7 @@ pub(super) fn accuracy(rounds: &[RoundRecord]) -> Result<Option<String>> {
         return Ok(None);
     }
     let values = points.iter().map(|point| point.1).chain(band.iter().flat_map(|&(_, low, high)| [low, high]));
-    let y = Axis::percent(values, 5);
+    let y = Axis::percent(values.map(|value| value.clamp(0.0, 1.0)).chain([0.0]), 5);
     let drawn = chart::svg("test accuracy over rounds", SIZE, |area| {
         let mut chart = chart::axes(area, &x_axis(rounds), "round", &y)?;
         let upper = band.iter().map(|&(x, _, high)| (x, high));

@@ -49,7 +49,7 @@ pub(super) fn opacity(rows: u32, most: u32) -> f64 {
 fn sizes(area: &chart::Area<'_>, counts: &[Vec<u32>]) -> Result<()> {
     let sizes: Vec<u64> = counts.iter().map(|row| row.iter().map(|&rows| u64::from(rows)).sum()).collect();
     let largest = sizes.iter().copied().max().unwrap_or(1);
-    let (x, y) = (Axis::counts(0, sizes.len() as u64, 10), Axis::around([0.0, largest as f64], 3));
+    let (x, y) = (Axis::places(sizes.len(), 10), Axis::around([0.0, largest as f64], 3));
     let mut chart = chart::axes(area, &x, "", &y)?;
     let gap = if sizes.len() > 150 { 0.0 } else { 0.1 };
     let bars = sizes.iter().enumerate().map(|(client, &rows)| {
@@ -60,7 +60,7 @@ fn sizes(area: &chart::Area<'_>, counts: &[Vec<u32>]) -> Result<()> {
 }
 
 fn cells(area: &chart::Area<'_>, counts: &[Vec<u32>], classes: usize, most: u32) -> Result<()> {
-    let (x, y) = (Axis::counts(0, counts.len() as u64, 10), Axis::places(classes, 20));
+    let (x, y) = (Axis::places(counts.len(), 10), Axis::places(classes, 20).downwards());
     let mut chart = chart::axes(area, &x, "client", &y)?;
     let filled = counts.iter().enumerate().flat_map(|(client, row)| {
         let cell = row.iter().take(classes).enumerate().filter(|(_, rows)| **rows > 0);

@@ -58,18 +58,21 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 fn header(run: &Run<'_>) -> String {
-    let (info, count) = (run.info, units::count);
-    let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{} {one}s", count(n as u64)) };
+    let info = run.info;
     format!(
         "<header>\n<p class=\"brand\">CollA run report</p>\n<h1>{} <span>·</span> {}</h1>\n\
-         <p class=\"facts\">{}, {} rounds, {}, {}</p>\n</header>\n",
+         <p class=\"facts\">{}, {}, {}, {}</p>\n</header>\n",
         escape(&info.data),
         escape(&info.model),
-        plural(info.num_clients, "client"),
-        count(run.summary.rounds),
-        plural(info.num_weights, "weight"),
-        plural(info.threads, "thread"),
+        plural(info.num_clients as u64, "client"),
+        plural(run.summary.rounds, "round"),
+        plural(info.num_weights as u64, "weight"),
+        plural(info.threads as u64, "thread"),
     )
+}
+
+fn plural(number: u64, one: &str) -> String {
+    format!("{} {one}{}", units::count(number), if number == 1 { "" } else { "s" })
 }
 
 fn tiles(run: &Run<'_>) -> String {
@@ -85,8 +88,11 @@ fn tiles(run: &Run<'_>) -> String {
         tile("Best accuracy", &units::percent(best.test_accuracy), &format!("test set, round {}", best.round));
     }
     if let Some(last) = &summary.last10 {
-        let name = if last.rounds == 1 { "Last round".into() } else { format!("Last {} rounds", last.rounds) };
-        tile(&name, &units::percent(last.mean), &format!("mean; standard deviation {:.2} points", last.sd * 100.0));
+        let note = match last.rounds {
+            1 => "mean of one round".into(),
+            _ => format!("mean; standard deviation {:.2} points", last.sd * 100.0),
+        };
+        tile(&format!("Last {}", plural(last.rounds as u64, "round")), &units::percent(last.mean), &note);
     }
     if let Some(loss) = summary.r#final.as_ref().and_then(|last| last.test_loss) {
         tile("Final loss", &format!("{loss:.4}"), "test set");
@@ -98,6 +104,9 @@ fn tiles(run: &Run<'_>) -> String {
     }
     let peak = summary.peak_rss_bytes.map_or(String::new(), |peak| format!("peak memory {}", units::bytes(peak)));
     tile("Time", &units::seconds(summary.seconds), &peak);
+    if summary.failures > 0 {
+        tile("Failures", &units::count(summary.failures), "clients whose training failed, all rounds");
+    }
     tiles + "</section>\n"
 }
 
@@ -123,16 +132,15 @@ fn curves(run: &Run<'_>) -> Result<String> {
 fn clients(run: &Run<'_>) -> Result<String> {
     let measured = &run.outcome.client_accuracy;
     let drawing = clients::accuracy(measured)?;
+    let count = plural(measured.len() as u64, "client");
     let legend = drawing.as_ref().map_or(String::new(), |drawing| {
-        let bars = if drawing.sorted { "one client each" } else { "clients" };
-        key("bar", bars) + &key("orange", &format!("mean over clients {}", units::percent(drawing.mean)))
+        let bars = if drawing.sorted { format!("{count}, a bar each") } else { count };
+        key("bar", &bars) + &key("orange", &format!("mean over clients {}", units::percent(drawing.mean)))
     });
-    let title = format!(
-        "Accuracy of the final model at {} clients, on their own {}",
-        units::count(measured.len() as u64),
-        run.outcome.client_rows
-    );
-    let title = if drawing.is_some() { title } else { "Accuracy at the clients".into() };
+    let title = match drawing {
+        Some(_) => format!("Accuracy at each client, on its own {}", run.outcome.client_rows),
+        None => "Accuracy at each client".into(),
+    };
     let chart = figure(&title, &legend, drawing.as_ref().map(|d| &*d.svg), "The clients' own rows were not evaluated.");
     Ok(format!("<section class=\"pair\">\n{chart}{}</section>\n", rounds_table(run)))
 }
@@ -156,8 +164,8 @@ fn rounds_table(run: &Run<'_>) -> String {
     }
     let title = if run.rounds.len() > SHOWN { format!("Last {SHOWN} rounds") } else { "Rounds".into() };
     format!(
-        "<figure>\n<h2>{title}</h2>\n<table class=\"numbers\">\n<thead><tr><th>Round</th><th>Accuracy</th><th>Loss</th>\
-         <th>Train loss</th><th>Upload</th><th>Time</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n</figure>\n"
+        "<figure>\n<h2>{title}</h2>\n<div class=\"wide\"><table class=\"numbers\">\n<thead><tr><th>Round</th><th>Accuracy</th><th>Loss</th>\
+         <th>Train loss</th><th>Upload</th><th>Time</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</figure>\n"
     )
 }
 
@@ -177,7 +185,7 @@ fn partition(run: &Run<'_>) -> Result<String> {
         if drawing.classes < classes {
             let _ = write!(title, "; the first {} of {classes} classes", drawing.classes);
         }
-        legend = "<span class=\"key\">above: rows per client; below: rows per class</span>".into();
+        legend = key("bar", "rows per client") + "<span class=\"key\">below, rows of one class at one client:</span>";
         for rows in shades(drawing.most) {
             let opacity = heat_map::opacity(rows, drawing.most);
             let _ = write!(
@@ -229,19 +237,22 @@ fn role(role: &crate::plugin::Role) -> String {
 }
 
 fn config(run: &Run<'_>) -> String {
-    let hash = run.summary.weights_blake3.as_deref().unwrap_or("–");
+    let sections = run.config.trim().split("\n\n").map(|section| format!("<pre>{}</pre>\n", escape(section)));
     format!(
-        "<section>\n<h2>Configuration</h2>\n<pre>{}</pre>\n</section>\n<footer>\n<p>colla {}, kernel {}</p>\n\
-         <p>weights blake3 <code>{}</code></p>\n</footer>\n",
-        escape(run.config),
+        "<section>\n<h2>Configuration</h2>\n<div class=\"config\">\n{}</div>\n</section>\n<footer>\n\
+         <p>colla {}, kernel {}</p>\n<p>weights blake3 <code>{}</code></p>\n</footer>\n",
+        sections.collect::<String>(),
         escape(run.summary.version),
         escape(&run.outcome.kernel),
-        escape(hash),
+        escape(run.summary.weights_blake3.as_deref().unwrap_or("–")),
     )
 }
 
 fn figure(title: &str, legend: &str, svg: Option<&str>, without: &str) -> String {
-    let drawn = svg.map_or_else(|| format!("<p class=\"empty\">{without}</p>\n"), |svg| svg.to_owned());
+    let drawn = svg.map_or_else(
+        || format!("<p class=\"empty\">{without}</p>\n"),
+        |svg| format!("<div class=\"wide\">{svg}</div>\n"),
+    );
     let legend = if svg.is_some() { legend } else { "" };
     format!("<figure>\n<h2>{}</h2>\n<p class=\"legend\">{legend}</p>\n{drawn}</figure>\n", escape(title))
 }
