@@ -201,7 +201,7 @@ impl Case {
         }
     }
 
-    /// The weights after each number of steps from 1 on, and the loss of each step.
+    /// The weights after all steps, and the mean loss of each step's batch.
     fn train(&self) -> (Arc<dyn Model>, Vec<f32>, Vec<f64>) {
         let model = self.model();
         let mut trainer = model.trainer(self.data()).unwrap();
