@@ -18,20 +18,20 @@ fn check(lab: &Lab, arguments: &[&str], code: i32, parts: &[&str]) {
 fn unknown_names_are_answered_with_the_nearest_one() {
     let lab = Lab::new();
     check(&lab, &["--plugin", "fedporx"], 3, &["`fedporx`", "did you mean `fedprox`", "available"]);
-    check(&lab, &["--plugin", "fedprox:nu=1"], 3, &["`nu`", "`mu`"]);
+    check(&lab, &["--plugin", "fedprox:nu=1"], 3, &["`nu`", "mu"]);
     check(&lab, &["--set", "train.learning-rte=1"], 3, &["learning-rte", "did you mean `learning-rate`"]);
     check(&lab, &["--set", "trian.learning-rate=1"], 3, &["trian", "did you mean `train`"]);
-    check(&lab, &["--set", "data.name=\"optdigit\""], 3, &["`optdigit`", "did you mean `optdigits`"]);
+    check(&lab, &["--set", "data.name=\"optdigit\""], 3, &["\"optdigit\"", "did you mean `optdigits`"]);
     check(&lab, &["--set", "partition.kind=\"dirichet\""], 3, &["dirichet", "dirichlet"]);
 }
 
 #[test]
 fn values_out_of_range_are_named_with_the_range() {
     let lab = Lab::new();
-    check(&lab, &["--plugin", "fedprox:mu=-1"], 3, &["`mu`", "-1", "0"]);
-    check(&lab, &["--plugin", "trimmed-mean:beta=0.5"], 3, &["`beta`", "0.5"]);
-    check(&lab, &["--plugin", "qsgd:bits=99"], 3, &["`bits`", "99"]);
-    check(&lab, &["--plugin", "fedprox:mu=much"], 3, &["`mu`", "much"]);
+    check(&lab, &["--plugin", "fedprox:mu=-1"], 3, &["`mu = -1`", "at least 0"]);
+    check(&lab, &["--plugin", "trimmed-mean:beta=0.5"], 3, &["`beta = 0.5`"]);
+    check(&lab, &["--plugin", "qsgd:bits=99"], 3, &["`bits = 99`"]);
+    check(&lab, &["--plugin", "fedprox:mu=much"], 3, &["mu", "much"]);
     check(&lab, &["--plugin", "fedprox:error-feedback=true"], 3, &["error-feedback"]);
     check(&lab, &["--set", "train.learning-rate=0"], 3, &["learning-rate", "0"]);
     check(&lab, &["--set", "federation.fraction-train=1.5"], 3, &["fraction-train", "1.5"]);
@@ -72,7 +72,7 @@ fn missing_and_broken_files_are_named() {
     check(&lab, &["--data", "idx"], 4, &["train-images"]);
     check(&lab, &["--plugin", "nowhere/mine.wasm"], 3, &["nowhere/mine.wasm"]);
     lab.write("weights.safetensors", "not a safetensors file");
-    check(&lab, &small(&["--set", "model.init=\"weights.safetensors\""]), 4, &["weights.safetensors"]);
+    check(&lab, &small(&["--set", "model.init=\"weights.safetensors\""]), 8, &["weights.safetensors"]);
 }
 
 #[test]
@@ -127,9 +127,7 @@ fn usage_errors_exit_with_2_and_suggest() {
     assert_eq!(typo.code, 2);
     assert!(typo.stderr.contains("--plugin"), "{}", typo.stderr);
     assert_eq!(lab.colla(&["--threads", "many"]).code, 2);
-    let command = lab.colla(&["plugn", "list"]);
-    assert_ne!(command.code, 0);
-    assert!(command.stderr.contains("plugin"), "{}", command.stderr);
+    check(&lab, &["plugn"], 2, &["`plugn`", "did you mean the subcommand `plugin`"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::support::{Lab, small};
 #[test]
 fn five_roles_work_in_one_run() {
     let lab = Lab::new();
-    let stack = ["fedprox:mu=0.01", "median", "fedadam:server-learning-rate=0.01", "clip:norm=2", "topk:ratio=0.1"];
+    let stack = ["fedprox:mu=0.01", "median", "fedadam:server-learning-rate=0.01", "clip:norm=0.1", "topk:ratio=0.1"];
     let arguments: Vec<&str> = stack.iter().flat_map(|plugin| ["--plugin", plugin]).collect();
     let run = lab.run("stack", &small(&arguments));
     let summary = run.summary();

@@ -114,10 +114,10 @@ fn a_sum_rule_that_gives_no_weights_is_named() {
 
 #[test]
 fn an_encoder_that_claims_more_bytes_than_it_has_is_stopped() {
-    let long = "(i32.store offset=128 (local.get $block) (i32.const 0x7fffffff)) (i32.const 0)";
-    // output_len lies at 32 + 10·4 + 6·4 = 96 in guest memory; offset 128 is past the block and must not matter.
-    let claim = long.replace("offset=128", "offset=96");
-    check(plugin(&manifest("compress", ""), OK, &claim), &["ENCODE"]);
+    // output_len lies at 32 + 10·4 + 6·4 = 96 in guest memory.
+    let claim = "(i32.store offset=96 (local.get $block) (i32.const 0x7fffffff)) (i32.const 0)";
+    let bound = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
+    check(plugin(&manifest("compress", bound), OK, claim), &["ENCODE"]);
 }
 
 #[test]

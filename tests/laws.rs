@@ -11,8 +11,8 @@ fn fedprox_with_mu_zero_is_fedavg_bit_for_bit() {
 #[test]
 fn fedprox_differs_from_fedavg_from_the_second_local_step_on() {
     let lab = Lab::new();
-    let one = &["--set", "train.local-steps=1", "--rounds", "1"];
-    let two = &["--set", "train.local-steps=2", "--rounds", "1"];
+    let one = &["--set", "train.local-steps=1", "--set", "federation.num-server-rounds=1"];
+    let two = &["--set", "train.local-steps=2", "--set", "federation.num-server-rounds=1"];
     let prox = &["--plugin", "fedprox:mu=0.5"];
     assert_eq!(lab.weights("a", &small(one)), lab.weights("b", &small(&[&one[..], prox].concat())));
     assert_ne!(lab.weights("c", &small(two)), lab.weights("d", &small(&[&two[..], prox].concat())));
@@ -22,8 +22,8 @@ fn fedprox_differs_from_fedavg_from_the_second_local_step_on() {
 fn full_batch_fedavg_over_unequal_clients_is_one_gradient_step_on_the_union() {
     let lab = Lab::new();
     let step = &[
-        "--rounds",
-        "1",
+        "--set",
+        "federation.num-server-rounds=1",
         "--set",
         "federation.fraction-train=1.0",
         "--set",
@@ -36,7 +36,7 @@ fn full_batch_fedavg_over_unequal_clients_is_one_gradient_step_on_the_union() {
     let many = lab.run("many", &small(step));
     let one = lab.run("one", &small(&[&step[..], &["--set", "partition.num-clients=1"]].concat()));
     let (many, one) = (many.weights(), one.weights());
-    let start = lab.run("start", &small(&["--rounds", "0"])).weights();
+    let start = lab.run("start", &small(&["--set", "federation.num-server-rounds=0"])).weights();
     let largest = |f: &dyn Fn(usize) -> f32| (0..one.len()).map(f).fold(0.0, f32::max);
     let moved = largest(&|i| (one[i] - start[i]).abs());
     let apart = largest(&|i| (one[i] - many[i]).abs());
@@ -63,7 +63,7 @@ fn stages_at_their_neutral_parameters_change_nothing() {
 #[test]
 fn the_median_of_two_clients_and_a_trimmed_mean_that_trims_nothing_are_the_uniform_mean() {
     let lab = Lab::new();
-    let two = &["--set", "federation.fraction-train=0.1", "--rounds", "1"];
+    let two = &["--set", "federation.fraction-train=0.1", "--set", "federation.num-server-rounds=1"];
     let with = |plugin: &'static str| small(&[&two[..], &["--plugin", plugin]].concat());
     let mean = lab.run("mean", &with("fedavg:weights=uniform")).weights();
     for (name, plugin) in [("median", "median"), ("trimmed", "trimmed-mean:beta=0")] {

@@ -38,7 +38,7 @@ fn the_report_needs_no_network_and_no_script() {
 #[test]
 fn the_summary_agrees_with_the_metrics() {
     let lab = Lab::new();
-    let run = lab.run("first", &small(&["--rounds", "12"]));
+    let run = lab.run("first", &small(&["--set", "federation.num-server-rounds=12"]));
     let (metrics, summary) = (run.metrics(), run.summary());
     let accuracy: Vec<f64> = metrics.iter().map(|m| m["test_accuracy"].as_f64().expect("accuracy")).collect();
     let last = &accuracy[accuracy.len() - 10..];

@@ -4,7 +4,6 @@
 //! [`Fault`], found again with [`exit_code`]. Context is added once per layer (file, round, client, plugin).
 //! Messages: lower case, where — what, with both values — what to do.
 
-use crate::plugin::PluginFailure;
 use std::fmt;
 
 /// Whose fault it is, hence which exit code the program ends with.
@@ -62,6 +61,22 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// A plugin did not do what it must. The run stops with exit code 6; the host goes on living.
+#[derive(Clone, Debug)]
+pub struct PluginFailure {
+    pub plugin: String,
+    pub operation: &'static str,
+    pub message: String,
+}
+
+impl fmt::Display for PluginFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "plugin `{}`, {}: {}", self.plugin, self.operation, self.message)
+    }
+}
+
+impl std::error::Error for PluginFailure {}
 
 /// Exit code of an error: that of the [`Fault`] in its chain, 6 for a [`PluginFailure`] in it, 101 (a bug of ours) if
 /// there is neither.

@@ -4,8 +4,8 @@
 //! WASM, host memory for native), the host fills and reads them in place, and a [`Block`] names ranges of them.
 //! So an update that is written straight into a buffer is reduced without another copy.
 
+use crate::error::PluginFailure;
 use colla_plugin_sdk::Map;
-use std::fmt;
 
 /// Handle of a buffer of one instance. Using it with another instance is a bug of ours and panics or fails cleanly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,22 +71,6 @@ pub struct Callbacks {
     pub round: u64,
     pub client: u64,
 }
-
-/// A plugin did not do what it must. The run stops with exit code 6; the host goes on living.
-#[derive(Clone, Debug)]
-pub struct PluginFailure {
-    pub plugin: String,
-    pub operation: &'static str,
-    pub message: String,
-}
-
-impl fmt::Display for PluginFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "plugin `{}`, {}: {}", self.plugin, self.operation, self.message)
-    }
-}
-
-impl std::error::Error for PluginFailure {}
 
 /// A created plugin. Used by one thread at a time. After a trap every further call fails.
 pub trait Instance: Send {

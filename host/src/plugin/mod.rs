@@ -27,9 +27,10 @@ mod wasm;
 #[cfg(test)]
 mod tests;
 
+pub use crate::error::PluginFailure;
 pub use file::{Form, PluginFile};
 pub use inspect::{Inspected, inspect};
-pub use instance::{Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span, operation_name};
+pub use instance::{Block, Buffer, Callbacks, Done, Instance, Span, operation_name};
 pub use loaded::{Origin, Plugin, load};
 pub use manifest::{
     Manifest, MaxEncoded, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateSlot, Unit,

@@ -13,7 +13,7 @@ use crate::{
     client::{ClientId, ClientStates},
     config,
     data::Dataset,
-    plugin::PluginFailure,
+    error::{Fault, PluginFailure},
     stages::StageSpecs,
     strategy::{aggregate::Collect, grid::GridSum},
     train::{LocalReport, Model, Part, Score, Term},
@@ -121,7 +121,7 @@ fn gather(mut reports: Vec<ClientReport>, sums: impl IntoIterator<Item = GridSum
 
 /// Names round and client once, and only there.
 fn at_client(error: anyhow::Error, round: u64, client: ClientId) -> anyhow::Error {
-    if error.downcast_ref::<PluginFailure>().is_some() || error.downcast_ref::<crate::error::Fault>().is_some() {
+    if error.downcast_ref::<PluginFailure>().is_some() || error.downcast_ref::<Fault>().is_some() {
         error.context(format!("round {round}, client {client}"))
     } else {
         error
