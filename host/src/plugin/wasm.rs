@@ -87,7 +87,8 @@ fn engine() -> Result<&'static Engine, String> {
 }
 
 /// Fuel makes the limit of a call the same everywhere; epochs bound the time that its instructions may take.
-/// NaN canonicalisation stays off: it halves the speed, and the host checks finiteness.
+/// Measured on the mean of 10 resident rows of 1.66 million floats in blocks of 65,536, one thread, GB/s: neither 30.0,
+/// fuel 28.9, epochs 26.6, both 27.3; the same code as a native library 30.0. NaN canonicalisation stays off: it halves the speed, and the host checks finiteness.
 fn configuration() -> Config {
     let mut config = Config::new();
     config

@@ -41,8 +41,8 @@ impl Manifest {
         }
         let singles = [&self.version, &self.summary, &self.license, &self.homepage, &self.paper];
         let lists = [&self.authors, &self.requires, &self.needs];
-        match singles.into_iter().chain(lists.into_iter().flatten()).find(|text| text.chars().any(char::is_control)) {
-            Some(text) => Err(format!("the text `{}` has control characters", text::line(text))),
+        match singles.into_iter().chain(lists.into_iter().flatten()).find(|text| !text::is_plain(text)) {
+            Some(text) => Err(format!("the text `{}` has characters that do not print", text::line(text))),
             None => Ok(()),
         }
     }
@@ -94,8 +94,8 @@ impl Parameter {
             return Err(format!("parameter `{name}` has a name that the host uses itself"));
         }
         let texts = self.choices.iter().chain([&self.doc]);
-        if texts.into_iter().any(|text| text.chars().any(char::is_control)) {
-            return Err(format!("the texts of parameter `{name}` have control characters"));
+        if texts.into_iter().any(|text| !text::is_plain(text)) {
+            return Err(format!("the texts of parameter `{name}` have characters that do not print"));
         }
         let numeric = matches!(self.kind, ParameterType::Float | ParameterType::Int);
         if !numeric && (self.min.is_some() || self.max.is_some()) {
