@@ -57,6 +57,6 @@ mod tests {
     #[test]
     fn an_infinite_norm_is_an_error() {
         let error = Testbed::<Clip>::new(&[]).apply(&[f32::INFINITY], 1).unwrap_err();
-        assert_eq!(error.message, "measure 0 of the vector is inf");
+        assert_eq!(error.message, "measure 0 of the vector is infinite");
     }
 }
