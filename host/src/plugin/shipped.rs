@@ -20,11 +20,11 @@ macro_rules! shipped_file {
 /// Name and WASM file of each shipped plugin, in the order in which they are listed to the user.
 static SHIPPED: &[(&str, &[u8])] = &[
     shipped_file!("fedavg"),
-    shipped_file!("median"),
-    shipped_file!("trimmed-mean"),
+    shipped_file!("fedprox"),
     shipped_file!("fedavgm"),
     shipped_file!("fedadam"),
-    shipped_file!("fedprox"),
+    shipped_file!("trimmed-mean"),
+    shipped_file!("median"),
     shipped_file!("clip"),
     shipped_file!("topk"),
     shipped_file!("qsgd"),
@@ -131,7 +131,7 @@ mod tests {
     fn an_unknown_name_gets_the_nearest_one_and_the_list() {
         for argument in ["fedporx", "fedporx.wasm"] {
             let error = load(&parse_spec(argument).unwrap(), &[]).err().unwrap();
-            let expected = "unknown plugin `fedporx`; did you mean `fedprox`? available: fedavg, ";
+            let expected = "unknown plugin `fedporx`; did you mean `fedprox`? available: fedavg, fedprox";
             assert!(error.to_string().starts_with(expected), "{error}");
             assert_eq!(crate::error::exit_code(&error), 3);
         }
