@@ -19,7 +19,8 @@ pub(super) fn inspect(arguments: &InspectArguments) -> Result<()> {
     if inspected.origin == (Origin::Shipped { asked_for_file: true }) {
         let name = &inspected.manifest.name;
         // Whoever asked for a file must not take the answer for that file's.
-        let _ = writeln!(stderr(), "note: there is no file `{}`; this is the shipped plugin `{name}`", arguments.plugin);
+        let _ =
+            writeln!(stderr(), "note: there is no file `{}`; this is the shipped plugin `{name}`", arguments.plugin);
     }
     print(&match arguments.output.format {
         Format::Json => format!("{:#}\n", to_json(&inspected)?),
