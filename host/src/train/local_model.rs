@@ -3,16 +3,15 @@
 //! Where in the flow: the round loop holds one [`Model`] and asks it for one trainer per agent. The shipped models and
 //! a user's own take the same way. What it never does: train; that is the trainer's.
 
-use super::burn_trainer::{BurnTrainer, lock_generator};
 use super::initial_weights::torch_like;
 use super::layout::{each_slice, layout_of};
-use super::{Layout, Model, Trainer, weights_file};
+use super::{BurnTrainer, Layout, Model, Trainer, weights_file};
 use crate::data::Dataset;
 use anyhow::Result;
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Int, Tensor};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A Burn module that can be trained on a client.
 ///
@@ -76,8 +75,9 @@ impl<M: LocalModel> BurnModel<M> {
     ///
     /// Errors: `Kind::Config` naming the parameter that flat `f32` weights cannot carry.
     pub fn new(build: impl Fn(&Device) -> M + Send + Sync + 'static) -> Result<Self> {
-        let layout = Arc::new(layout_of(&build(&Device::flex().autodiff()))?);
-        Ok(BurnModel { build: Arc::new(build), layout, initial: InitialWeights::Module })
+        let build: Build<M> = Arc::new(build);
+        let layout = Arc::new(layout_of(&build_module(&build, &Device::flex().autodiff(), None))?);
+        Ok(BurnModel { build, layout, initial: InitialWeights::Module })
     }
 
     pub(super) fn with_initial_weights(mut self, initial: InitialWeights) -> Self {
@@ -85,15 +85,11 @@ impl<M: LocalModel> BurnModel<M> {
         self
     }
 
-    /// Burn has one generator for the whole process: it is seeded and drawn from under one lock.
     fn module_weights(&self, seed: u64) -> Result<Vec<f32>> {
         let device = Device::flex();
-        let mut flat = vec![0.0; self.layout.len()];
-        let _only_we_draw = lock_generator();
-        device.seed(seed);
-        each_slice((self.build)(&device), &device, |slice| {
-            flat[slice.offset..slice.offset + slice.values.len()].copy_from_slice(slice.values);
-        })?;
+        let mut flat = Vec::with_capacity(self.layout.len());
+        let module = build_module(&self.build, &device, Some(seed));
+        each_slice(module, &device, |slice| flat.extend_from_slice(slice.values))?;
         Ok(flat)
     }
 }
@@ -113,5 +109,29 @@ impl<M: LocalModel> Model for BurnModel<M> {
 
     fn trainer(&self, data: Arc<Dataset>) -> Result<Box<dyn Trainer>> {
         Ok(Box::new(BurnTrainer::new(self.build.clone(), self.layout.clone(), data)))
+    }
+}
+
+/// Builds a module with all its parameters drawn, from Burn's generator seeded with `seed` where one is given.
+///
+/// Burn has one generator for the whole process, and draws a parameter when it is first read. So building and reading
+/// happen under one lock: an agent that builds its module meanwhile cannot mix its draws into a seeded one's.
+pub(super) fn build_module<M: Module>(build: &Build<M>, device: &Device, seed: Option<u64>) -> M {
+    static GENERATOR: Mutex<()> = Mutex::new(());
+    let _nobody_else_draws = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(seed) = seed {
+        device.seed(seed);
+    }
+    let module = build(device);
+    module.visit(&mut Read);
+    module
+}
+
+/// Reads every parameter.
+struct Read;
+
+impl ModuleVisitor for Read {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let _drawn_now = param.base();
     }
 }

@@ -124,7 +124,7 @@ mod tests {
     fn models_that_do_not_suit_the_data_are_refused_with_both_values() {
         refused(ModelName::Cnn, &[], &data(&[13], 2), &["`pixels`", "[13]", "[channels, height, width]"]);
         refused(ModelName::Cnn, &[], &data(&[1, 3, 28], 10), &["3 × 28", "4 × 4"]);
-        refused(ModelName::Mlp, &[], &data(&[13], 2), &["`model.hidden`", "logistic"]);
-        refused(ModelName::Mlp, &[5, 0], &data(&[13], 2), &["`model.hidden`", "[5, 0]"]);
+        refused(ModelName::Mlp, &[], &data(&[13], 2), &["`model.hidden = []`", "`logistic`"]);
+        refused(ModelName::Mlp, &[5, 0], &data(&[13], 2), &["`model.hidden = [5, 0]`"]);
     }
 }
