@@ -69,7 +69,8 @@ pub enum DataFormat {
 pub enum FeatureScaling {
     /// Nothing (CSV values and pixel values as they are).
     None,
-    /// Pixels to [0, 1] (value / largest possible value); for CSV columns and heart disease the set's usual form.
+    /// Pixels to [0, 1] (value / largest possible value); columns of a CSV file to [0, 1] by the smallest and largest
+    /// value of the training rows; heart disease to its usual form, standardised within each hospital.
     Scale,
     /// Minus the mean, divided by the standard deviation of the training set: one pair for all pixels of an image
     /// set ((pixel/255 − 0.1307)/0.3081 on MNIST), one pair per column of a CSV file.
@@ -84,7 +85,7 @@ pub struct Partition {
     /// K, the number of virtual clients, at least 1. Default 100. `natural` takes it from the data.
     #[serde(alias = "num-supernodes")]
     pub num_clients: usize,
-    /// Dirichlet concentration, positive. `dirichlet`, `dirichlet-hsu` and `dirichlet-lognormal` only. Default 0.1.
+    /// Dirichlet concentration, 10⁻⁶ to 10⁶. `dirichlet`, `dirichlet-hsu` and `dirichlet-lognormal` only. Default 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
     /// `shards` only: shards per client. Default 2.
@@ -93,10 +94,11 @@ pub struct Partition {
     /// `pathological` and `pathological-lognormal` only: classes per client. Default 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub classes_per_client: Option<usize>,
-    /// `lognormal`, `…-lognormal` and `power-law` only: standard deviation of ln(size). Default 1 (`power-law`: 2).
+    /// `lognormal`, `…-lognormal` and `power-law` only: standard deviation of ln(size), 0 to 10. Default 1 (`power-law`: 2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sigma: Option<f64>,
-    /// Smallest number of rows a client may end with; random kinds are redrawn until it holds. Default 1.
+    /// Smallest number of rows a client may end with, before `test-fraction`. Random kinds are drawn again until it
+    /// holds; `lognormal` and `dirichlet-lognormal` raise smaller clients to it. At least 1. Default 1.
     pub min_partition_size: usize,
     /// Share of each client's rows that is held out as that client's own test rows, in [0, 1). Default 0.
     pub test_fraction: f64,
