@@ -146,7 +146,9 @@ const CONFIG: &str = "config.toml";
 const SUMMARY: &str = "summary.json";
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
-    Ok(serde_json::to_vec_pretty(value)?)
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// The configuration that repeats the run: each plugin pinned by its hash, and no run directory, because the
