@@ -131,13 +131,13 @@ pub(super) struct ExperimentArguments {
     #[arg(long)]
     device: Option<String>,
     /// Agents, one per thread; 0 means one per core. Never changes a result
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<usize>,
     /// Run seed: cohorts, initial weights, batch order. The partition has its own: --set partition.seed=N
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Rounds to train
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     rounds: Option<usize>,
     /// Run directory, new or empty [default: the next of runs/0001, runs/0002, …]
     #[arg(long, value_name = "DIR")]
@@ -292,7 +292,8 @@ mod tests {
         let told = |line: &str| parse(line).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(told("--sed 3").contains("--seed"), "{}", told("--sed 3"));
         assert!(told("--set seed").contains("write KEY=VALUE"));
-        assert!(told("--rounds many").contains("many"));
+        assert!(told("--rounds many").contains("invalid value 'many'"));
+        assert!(told("--rounds -3").contains("invalid value '-3'"), "{}", told("--rounds -3"));
     }
 
     #[test]

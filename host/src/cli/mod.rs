@@ -27,6 +27,7 @@ use std::{
 /// Exit codes: 0 done, 2 usage, 3 configuration, 4 data, 5 plugin refused, 6 plugin failed, 7 diverged, 8 input or
 /// output, 101 a bug of ours.
 pub fn main() -> ExitCode {
+    guard::note_panics();
     run_command(std::env::args_os())
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     data::{self, Dataset},
-    partition::{self, OwnTest, Partition},
+    partition::{self, OwnTest, Partition, Summary},
     record::count,
 };
 use anyhow::Result;
@@ -16,7 +16,7 @@ use serde::Serialize;
 /// Up to so many clients have a line each in the table.
 const MOST_LINES: usize = 100;
 /// Wider tables than this do not fit a screen.
-const MOST_COLUMNS: usize = 20;
+const MOST_CLASSES: usize = 20;
 
 pub(super) fn show(arguments: &PartitionArguments) -> Result<()> {
     let config = arguments.experiment.load()?;
@@ -33,25 +33,17 @@ pub(super) fn show(arguments: &PartitionArguments) -> Result<()> {
 #[derive(Serialize)]
 struct Shares<'a> {
     data: &'a str,
-    num_clients: usize,
     num_classes: usize,
+    summary: Summary,
     /// Training rows by client and class.
-    class_counts: Vec<Vec<u64>>,
-    /// Rows on which each client's own accuracy is measured, and what they are.
-    own_test_rows: Option<Vec<usize>>,
+    class_counts: Vec<Vec<u32>>,
+    /// On which rows each client's own accuracy is measured, and how many there are if it does not train on them.
     own_test: &'static str,
+    own_test_rows: Option<Vec<usize>>,
 }
 
 impl<'a> Shares<'a> {
     fn of(data: &'a Dataset, partition: &Partition) -> Self {
-        let num_clients = partition.train.num_clients();
-        let class_counts = (0..num_clients).map(|client| {
-            let mut counts = vec![0; data.num_classes];
-            for &row in partition.train.client(client) {
-                counts[data.train.labels[row as usize] as usize] += 1;
-            }
-            counts
-        });
         let (own_test, rows) = match &partition.own_test {
             Some(OwnTest::OfTestSet(rows)) => ("test rows", Some(rows)),
             Some(OwnTest::HeldOut(rows)) => ("held-out rows", Some(rows)),
@@ -59,23 +51,20 @@ impl<'a> Shares<'a> {
         };
         Shares {
             data: &data.name,
-            num_clients,
             num_classes: data.num_classes,
-            class_counts: class_counts.collect(),
-            own_test_rows: rows.map(|rows| (0..num_clients).map(|client| rows.client(client).len()).collect()),
+            summary: partition.summary(data),
+            class_counts: partition.class_counts(data),
             own_test,
+            own_test_rows: rows.map(|rows| rows.sizes().collect()),
         }
     }
 
     fn to_text(&self) -> String {
-        let mut text = String::new();
-        if self.num_classes <= MOST_COLUMNS {
-            text = self.table() + "\n";
-        }
-        if self.num_clients > MOST_LINES || self.num_classes > MOST_COLUMNS {
-            text += "not all is shown; `--format json` gives every client and class\n";
-        }
-        text + &self.in_words()
+        let table = if self.num_classes > MOST_CLASSES { String::new() } else { self.table() + "\n" };
+        let hidden = self.num_classes > MOST_CLASSES || self.class_counts.len() > MOST_LINES;
+        let note = if hidden { "`--format json` gives every client and class\n" } else { "" };
+        let (data, own_test) = (self.data, self.own_test);
+        format!("{table}{note}{data}: {}\nown accuracy is on:  {own_test}\n", self.summary)
     }
 
     fn table(&self) -> String {
@@ -83,39 +72,17 @@ impl<'a> Shares<'a> {
         table.load_style(UTF8_FULL_CONDENSED);
         let mut head = vec!["client".to_string(), "rows".into()];
         head.extend((0..self.num_classes).map(|class| class.to_string()));
-        if self.own_test_rows.is_some() {
-            head.push(self.own_test.into());
-        }
+        head.extend(self.own_test_rows.iter().map(|_| self.own_test.to_string()));
         table.set_header(head);
         for (client, counts) in self.class_counts.iter().enumerate().take(MOST_LINES) {
-            let mut line = vec![client.to_string(), count(counts.iter().sum())];
-            line.extend(counts.iter().map(|&rows| if rows == 0 { "·".into() } else { count(rows) }));
+            let total = counts.iter().map(|&rows| u64::from(rows)).sum();
+            let mut line = vec![client.to_string(), count(total)];
+            line.extend(counts.iter().map(|&rows| if rows == 0 { "·".into() } else { count(u64::from(rows)) }));
             line.extend(self.own_test_rows.iter().map(|rows| count(rows[client] as u64)));
             table.add_row(line);
         }
         table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
         table.to_string()
-    }
-
-    fn in_words(&self) -> String {
-        let mut sizes: Vec<u64> = self.class_counts.iter().map(|counts| counts.iter().sum()).collect();
-        sizes.sort_unstable();
-        let classes: usize = self.class_counts.iter().flatten().filter(|&&rows| rows > 0).count();
-        let clients = self.num_clients.max(1);
-        let (total, smallest, largest) = (sizes.iter().sum(), sizes.first().copied(), sizes.last().copied());
-        format!(
-            "{}: {} training rows at {} clients, {} to {} each (median {}), {:.1} of {} classes each on average; own \
-             accuracy is measured on {}\n",
-            self.data,
-            count(total),
-            count(self.num_clients as u64),
-            count(smallest.unwrap_or(0)),
-            count(largest.unwrap_or(0)),
-            count(sizes.get(sizes.len() / 2).copied().unwrap_or(0)),
-            classes as f64 / clients as f64,
-            self.num_classes,
-            self.own_test,
-        )
     }
 }
 
@@ -127,12 +94,10 @@ mod tests {
         partition::ClientRows,
     };
 
-    fn examples(labels: Vec<u32>) -> Examples {
-        Examples { features: Features::F32(vec![0.0; labels.len()]), labels, clients: None }
-    }
-
     #[test]
     fn rows_are_counted_by_client_and_class() {
+        let examples =
+            |labels: Vec<u32>| Examples { features: Features::F32(vec![0.0; labels.len()]), labels, clients: None };
         let data = Dataset {
             name: "six rows".into(),
             train: examples(vec![0, 1, 2, 2, 1, 0]),
@@ -150,7 +115,8 @@ mod tests {
         let text = shares.to_text();
         assert!(text.contains("│ client ┆ rows ┆ 0 ┆ 1 ┆ 2 ┆ held-out rows │"), "{text}");
         assert!(text.contains("│      1 ┆    4 ┆ · ┆ 2 ┆ 2 ┆             0 │"), "{text}");
-        let words = "six rows: 5 training rows at 2 clients, 1 to 4 each (median 4), 1.5 of 3 classes each on average";
-        assert!(text.contains(words), "{text}");
+        assert!(text.contains("six rows: 2 clients on 6 training rows"), "{text}");
+        let value = serde_json::to_value(&shares).unwrap();
+        assert_eq!((&value["class_counts"][1][2], &value["own_test"]), (&2.into(), &"held-out rows".into()));
     }
 }

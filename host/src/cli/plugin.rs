@@ -14,6 +14,9 @@ use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 use std::io::{Write, stderr};
 
+/// Of tables; longer texts are wrapped.
+const WIDTH: u16 = 110;
+
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<()> {
     let inspected = plugin::inspect(&plugin::parse_spec(&arguments.plugin)?)?;
     if inspected.origin == (Origin::Shipped { asked_for_file: true }) {
@@ -76,7 +79,7 @@ fn to_text(inspected: &Inspected) -> String {
 
 fn parameters(manifest: &Manifest) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header(["parameter", "type", "default", "allowed", "meaning"]);
     for parameter in &manifest.parameters {
         let kind = word(&parameter.kind);
@@ -104,7 +107,7 @@ fn state(manifest: &Manifest) -> String {
 
 fn listing(plugins: &[Inspected]) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     table.set_header(["plugin", "version", "roles", "parameters", "what it does"]);
     for plugin in plugins {
         let Manifest { name, version, kinds, parameters, summary, .. } = &plugin.manifest;

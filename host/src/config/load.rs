@@ -4,11 +4,8 @@ use super::{Config, keys, overrides};
 use crate::error::{Fault, Kind, did_you_mean};
 use anyhow::{Context, Result};
 use serde_path_to_error::Segment;
-use std::{fs, path::Path};
+use std::{fs, io::ErrorKind, path::Path};
 use toml::{Table, Value};
-
-/// The data set of a configuration that names none.
-const DEFAULT_DATA: &str = "optdigits";
 
 impl Config {
     /// Reads `path` (nothing: the defaults), sets the overrides in order, checks every range.
@@ -20,9 +17,7 @@ impl Config {
             return Self::from_text("", overrides);
         };
         let place = || format!("`{}`", path.display());
-        let text = fs::read_to_string(path)
-            .map_err(|error| Fault::new(Kind::Config, format!("cannot be read as UTF-8 text: {error}")))
-            .with_context(place)?;
+        let text = fs::read_to_string(path).map_err(|error| unreadable(&error)).with_context(place)?;
         Self::from_text(&text, overrides).with_context(place)
     }
 
@@ -35,9 +30,7 @@ impl Config {
             let (path, reason) = (error.path().clone(), error.into_inner());
             Fault::new(Kind::Config, explain(&table, &path, reason.message()))
         })?;
-        if config.data.name.is_none() && config.data.path.is_none() {
-            config.data.name = Some(DEFAULT_DATA.into());
-        }
+        config.resolve();
         config.check()?;
         Ok(config)
     }
@@ -49,6 +42,15 @@ impl Config {
         toml::to_string(self)
             .map_err(|error| Fault::new(Kind::Config, format!("the configuration has no TOML form: {error}")))
     }
+}
+
+fn unreadable(error: &std::io::Error) -> anyhow::Error {
+    let message = match error.kind() {
+        ErrorKind::NotFound => "there is no such file; `colla-host --print-config` prints one to start from".into(),
+        ErrorKind::InvalidData => "it is not UTF-8 text; give an experiment as TOML".into(),
+        _ => format!("it cannot be read: {error}; give an experiment as TOML"),
+    };
+    Fault::new(Kind::Config, message)
 }
 
 /// A syntax error in one line: position and what the parser says.
@@ -170,6 +172,7 @@ mod tests {
     fn no_file_gives_the_default_experiment_with_its_data_set_named() {
         let mut expected = Config::default();
         expected.data.name = Some("optdigits".into());
+        expected.partition.alpha = Some(0.1);
         assert_eq!(Config::load(None, &[]).unwrap(), expected);
     }
 
@@ -211,11 +214,8 @@ mod tests {
         assert_eq!(config.partition.num_clients, 12);
         assert_eq!(config.train.batch_size, BatchSize::Full);
         assert_eq!(config.plugins[1].parameters["mode"].as_str(), Some("exact"));
-        for config in [config, Config::default(), Config::load(None, &[]).unwrap()] {
-            let again = Config::from_text(&config.to_toml().unwrap(), &[]).unwrap();
-            // Only the name of the default data set is filled in, once.
-            assert_eq!(Config::from_text(&again.to_toml().unwrap(), &[]).unwrap(), again);
-            assert_eq!(again, Config { data: again.data.clone(), ..config });
+        for config in [config, Config::load(None, &[]).unwrap()] {
+            assert_eq!(Config::from_text(&config.to_toml().unwrap(), &[]).unwrap(), config);
         }
     }
 
@@ -305,7 +305,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bad.toml");
         let missing = format!("{:#}", Config::load(Some(&path), &[]).unwrap_err());
-        assert!(missing.contains("bad.toml`: cannot be read"), "{missing}");
+        assert!(missing.contains("bad.toml`: there is no such file"), "{missing}");
         fs::write(&path, "[train]\nmomentum = 2").unwrap();
         let error = Config::load(Some(&path), &[]).unwrap_err();
         let shown = format!("{error:#}");

@@ -8,6 +8,7 @@ mod check;
 mod keys;
 mod load;
 mod overrides;
+mod resolve;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

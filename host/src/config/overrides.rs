@@ -5,8 +5,16 @@ use crate::error::{Fault, Kind};
 use anyhow::Result;
 use toml::{Table, Value};
 
-/// Keys of which only one may be given: choosing one on the command line drops the other that the file had.
-const EXCLUSIVE: [(&str, &str); 2] = [("data.name", "data.path"), ("data.path", "data.name")];
+/// Keys of the file that lose their meaning when the command line sets another: of the two sources of data only one
+/// may be given, and each kind of partition has keys of its own.
+const DISPLACED: [(&str, &[&str]); 3] = [
+    ("data.name", &["data.path"]),
+    ("data.path", &["data.name"]),
+    (
+        "partition.kind",
+        &["partition.alpha", "partition.sigma", "partition.shards-per-client", "partition.classes-per-client"],
+    ),
+];
 
 /// Sets each `(key path, value)` in order; a later one wins.
 ///
@@ -14,14 +22,11 @@ const EXCLUSIVE: [(&str, &str); 2] = [("data.name", "data.path"), ("data.path", 
 /// not exist yet are created, elements of lists are reached by their index (`plugin.0.mu`).
 /// Errors: `Kind::Config` where the path leads through a plain value or past the end of a list.
 pub(super) fn apply(table: &mut Table, overrides: &[(String, String)]) -> Result<()> {
-    for (key, value) in overrides {
-        let key = canonical(key);
-        if let Some((_, other)) = EXCLUSIVE.iter().find(|(chosen, _)| *chosen == key) {
-            remove(table, other);
-        }
-        set(table, key, parse(value))?;
+    for (key, _) in overrides {
+        let displaced = DISPLACED.iter().filter(|(chosen, _)| chosen == key).flat_map(|(_, others)| *others);
+        displaced.for_each(|other| drop(remove(table, other)));
     }
-    Ok(())
+    overrides.iter().try_for_each(|(key, value)| set(table, canonical(key), parse(value)))
 }
 
 /// Renames the keys that were given under their other name.
@@ -126,6 +131,16 @@ mod tests {
     #[test]
     fn choosing_a_path_drops_the_name_that_the_file_gave() {
         check("[data]\nname = \"optdigits\"", "data.path", "x.csv", "[data]\npath = \"x.csv\"");
+    }
+
+    #[test]
+    fn choosing_a_kind_of_partition_drops_the_keys_that_the_file_gave_for_another() {
+        let file = "[partition]\nkind = \"dirichlet\"\nalpha = 0.5\nseed = 1";
+        check(file, "partition.kind", "iid", "[partition]\nkind = \"iid\"\nseed = 1");
+        let mut table: Table = file.parse().unwrap();
+        let overrides = [("partition.alpha", "2.0"), ("partition.kind", "dirichlet-hsu")];
+        apply(&mut table, &overrides.map(|(key, value)| (key.into(), value.into()))).unwrap();
+        assert_eq!(table["partition"]["alpha"].as_float(), Some(2.0));
     }
 
     #[test]

@@ -49,12 +49,20 @@ impl RunDirectory {
     /// one belongs to whoever creates its `config.toml`.
     /// Errors: `Kind::Io` if the folder cannot be made or written, or holds files already.
     pub fn create(config: &Config) -> Result<Self> {
-        let (path, numbered) = match &config.host.out {
-            Some(out) => (named(out)?, false),
-            None => (next_numbered(Path::new("runs"))?, true),
-        };
+        match &config.host.out {
+            Some(out) => Self::claim(config, named(out)?, false),
+            None => Self::numbered(config, Path::new("runs")),
+        }
+    }
+
+    /// Makes the next free number below `parent`, whatever the configuration says.
+    pub fn numbered(config: &Config, parent: &Path) -> Result<Self> {
+        Self::claim(config, next_numbered(parent)?, true)
+    }
+
+    fn claim(config: &Config, path: PathBuf, numbered: bool) -> Result<Self> {
         let stored_config = repeatable(config, &[])?;
-        claim(&path, &stored_config)?;
+        create_new(&path, CONFIG, &stored_config)?;
         Ok(RunDirectory {
             metrics: MetricsFiles::create(&path)?,
             path,
@@ -138,7 +146,9 @@ const CONFIG: &str = "config.toml";
 const SUMMARY: &str = "summary.json";
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
-    Ok(serde_json::to_vec_pretty(value)?)
+    let mut text = serde_json::to_vec_pretty(value)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// The configuration that repeats the run: each plugin pinned by its hash, and no run directory, because the
@@ -155,13 +165,12 @@ fn repeatable(config: &Config, hashes: &[&str]) -> Result<String> {
     config.to_toml()
 }
 
-/// Puts the configuration there, which only one process can do.
-fn claim(path: &Path, config: &str) -> Result<()> {
-    let place = path.join(CONFIG);
-    match File::create_new(&place).and_then(|mut file| file.write_all(config.as_bytes())) {
+/// Writes a file that was not there, which only one process can do: whoever does it has the folder.
+fn create_new(folder: &Path, name: &str, content: &str) -> Result<()> {
+    match File::create_new(folder.join(name)).and_then(|mut file| file.write_all(content.as_bytes())) {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(not_empty(path)),
-        Err(error) => Err(cannot_make(path, &error)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(not_empty(folder)),
+        Err(error) => Err(cannot_make(folder, &error)),
     }
 }
 

@@ -11,6 +11,9 @@ pub mod report;
 mod summary;
 mod units;
 
+#[cfg(test)]
+mod tests;
+
 pub use console::{JsonLines, Progress, Tee, results_table};
 pub use directory::RunDirectory;
 pub use failure::{Bug, Failure};
