@@ -22,7 +22,7 @@ pub const IMPORT_MODULE: &str = "colla_v1";
 /// Elements in one frame of a vector: the unit of SCAN, APPLY, ENCODE and DECODE unless the manifest says otherwise.
 pub const FRAME: usize = 65_536;
 
-/// Operation numbers. Control operations are below 32, data operations from 32 on. A number is never reused.
+/// Operation numbers. In messages `round` counts from 1 and `cohort`, `accepted` are numbers of clients. Control operations are below 32, data operations from 32 on. A number is never reused.
 pub mod op {
     /// Control. `{len, names, shapes, roles, offsets}` once after create; reply ignored.
     pub const LAYOUT: u32 = 1;
@@ -30,7 +30,7 @@ pub mod op {
     pub const SYNC: u32 = 2;
     /// Control, every role. `{round, cohort}` → broadcast map (at most 64 KiB) that reaches CLIENT_BEGIN.
     pub const ROUND_BEGIN: u32 = 3;
-    /// Control, role client. `{round, client, num_examples, broadcast}` → `{phases: [..]}`, see [`crate::plan`].
+    /// Control, role client. `{round, client, num_examples, broadcast}` → `{phases: [..]}`, see [`crate::Plan`].
     pub const CLIENT_BEGIN: u32 = 4;
     /// Control, every role. `{round, cohort, num_examples, train_loss}` → metrics (string → F64 or I64).
     pub const ROUND_END: u32 = 5;
@@ -43,7 +43,8 @@ pub mod op {
     pub const SCAN_PLAN: u32 = 8;
     /// Control, role aggregate over sums. `{weight_sum, accepted, cohort}` → `{denominator: F64}`.
     pub const DENOMINATOR: u32 = 9;
-    /// Control, role server-step. `{round, accepted, num_clients, weight_sum, aggregate_norm2}` → `{}`.
+    /// Control, role server-step. `{round, accepted, num_clients, weight_sum, aggregate_norm2}` (the last is the
+    /// aggregate's Euclidean norm, as [`super::measure::NORM2`]) → a map that SYNC takes to the data-plane instances.
     pub const STEP_BEGIN: u32 = 10;
     /// Control, role select. Reserved.
     pub const SELECT: u32 = 11;

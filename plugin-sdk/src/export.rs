@@ -140,11 +140,12 @@ pub unsafe fn last_error<T: Exported>(context: *mut u8, out: *mut RawSlice<*cons
     unsafe { out.write(text) }
 }
 
-/// `colla_alloc`: null for a size of zero, an impossible alignment or size, or when memory is short.
+/// `colla_alloc`: null for a size of zero, an impossible alignment or size, or when memory is short. Not cleared: the
+/// host clears what it needs, and hundreds of megabytes should not be written twice.
 pub fn alloc(size: usize, align: usize) -> *mut u8 {
     match std::alloc::Layout::from_size_align(size, align) {
         // SAFETY: the layout is not empty.
-        Ok(layout) if size > 0 => unsafe { std::alloc::alloc_zeroed(layout) },
+        Ok(layout) if size > 0 => unsafe { std::alloc::alloc(layout) },
         _ => std::ptr::null_mut(),
     }
 }

@@ -25,12 +25,18 @@ mod platform {
             Host
         }
 
-        pub fn enter(self) {}
+        #[must_use]
+        pub fn enter(self) -> Entered {
+            Entered
+        }
 
         pub fn is_entered() -> bool {
             true
         }
     }
+
+    /// Nothing to undo here.
+    pub struct Entered;
 
     pub fn log(level: u32, text: &str) {
         // SAFETY: the host reads `len` bytes at `text` during the call.

@@ -15,7 +15,7 @@ pub struct StepBegin {
     /// Clients in the federation.
     pub num_clients: u64,
     pub weight_sum: f64,
-    /// Square of the aggregate's Euclidean norm.
+    /// The aggregate's Euclidean norm.
     pub aggregate_norm2: f64,
 }
 

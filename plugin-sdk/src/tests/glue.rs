@@ -173,7 +173,7 @@ fn alloc_fails_cleanly_for_impossible_requests() {
         assert!(export::alloc(size, align).is_null(), "size {size}, alignment {align}");
     }
     let pointer = export::alloc(100, 64);
-    assert!(!pointer.is_null() && pointer.addr() % 64 == 0);
+    assert!(!pointer.is_null() && pointer.addr().is_multiple_of(64));
     // SAFETY: what `alloc` gave, with its size and alignment; null is allowed.
     unsafe {
         export::free(pointer, 100, 64);

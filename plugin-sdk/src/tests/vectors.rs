@@ -6,6 +6,7 @@ use std::mem::transmute;
 
 const MAPS: &str = include_str!("../../../tests/vectors/abi/maps.json");
 const BLOCKS: &str = include_str!("../../../tests/vectors/abi/blocks.json");
+const PAGE: &str = include_str!("../../../docs/abi.md");
 
 fn maps() -> Vec<(&'static str, Map)> {
     let list = |items: &[Value]| Value::List(items.to_vec());
@@ -66,6 +67,23 @@ fn filled_blocks_lie_in_memory_as_the_committed_bytes() {
     };
     assert_eq!(small[..], unhex(committed["block32"]["hex"].as_str().unwrap()));
     assert_eq!(large[..], unhex(committed["block64"]["hex"].as_str().unwrap()));
+}
+
+/// Rows like ``| `k` | u32 | 28 | 28 | rows |`` of the page against the script's table.
+#[test]
+fn the_page_gives_every_field_its_offsets() {
+    let committed: serde_json::Value = serde_json::from_str(BLOCKS).unwrap();
+    let section = PAGE.split("\n## ").find(|section| section.starts_with("7. The block")).unwrap();
+    let mut documented = 0;
+    for line in section.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let field = cells[1].trim_matches('`');
+        for (block, cell) in [("block32", cells[3]), ("block64", cells[4])] {
+            assert_eq!(committed[block]["offsets"][field].as_u64(), cell.parse().ok(), "{field} in {block}");
+        }
+        documented += 1;
+    }
+    assert_eq!(documented, committed["block32"]["offsets"].as_object().unwrap().len());
 }
 
 fn filled<P: From<u8>>(size: u32) -> RawBlock<P> {
