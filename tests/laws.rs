@@ -1,6 +1,13 @@
 //! Identities that hold for every correct implementation, whatever the data.
 
 use super::support::{Lab, small};
+use anyhow::Result;
+use colla::config::Config;
+use colla::data::{self, Dataset};
+use colla::record::{Observer, Outcome};
+use colla::run::Experiment;
+use colla::train::model_from_config;
+use std::sync::Arc;
 
 #[test]
 fn fedprox_with_mu_zero_is_fedavg_bit_for_bit() {
@@ -157,4 +164,45 @@ fn settings_of_the_machine_and_of_measuring_change_nothing() {
     {
         assert_eq!(plain, lab.weights(&index.to_string(), &small(&["--set", setting])), "{setting}");
     }
+}
+
+/// Keeps the final weights and the test accuracy of round 0.
+#[derive(Default)]
+struct Last {
+    weights: Vec<f32>,
+    accuracy: Option<f64>,
+}
+
+impl Observer for Last {
+    fn round(&mut self, record: &colla::record::RoundRecord) -> Result<()> {
+        self.accuracy = record.test_accuracy;
+        Ok(())
+    }
+
+    fn finish(&mut self, outcome: &Outcome) -> Result<()> {
+        self.weights = outcome.weights.clone();
+        Ok(())
+    }
+}
+
+#[test]
+fn permuted_test_labels_change_the_score_and_leave_the_weights_alone() {
+    let lab = Lab::new();
+    let mut config = Config::default();
+    config.federation.num_server_rounds = 3;
+    config.partition.cache = Some(lab.path().join("cache"));
+    let honest = data::load(&config.data).expect("the embedded data");
+    let mut permuted = honest.clone();
+    permuted.test.labels.rotate_left(1);
+    let run = |data: Dataset| {
+        let data = Arc::new(data);
+        let model = model_from_config(&config.model, &data).expect("a model");
+        let mut last = Last::default();
+        let experiment = Experiment::new(config.clone(), data, model).expect("an experiment");
+        experiment.run(&mut last).expect("a run");
+        last
+    };
+    let (honest, permuted) = (run(honest), run(permuted));
+    assert_eq!(honest.weights, permuted.weights);
+    assert_ne!(honest.accuracy, permuted.accuracy);
 }
