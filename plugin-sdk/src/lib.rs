@@ -2,8 +2,8 @@
 //!
 //! A plugin is a type, the traits of its roles, and a `manifest.json` beside `Cargo.toml`:
 //!
-//! ```ignore
-//! use colla_plugin_sdk::{Client, ClientBegin, Parameters, Plan, Plugin, Result, Term, colla_plugin};
+//! ```
+//! use colla_plugin_sdk::{Client, ClientBegin, Parameters, Plan, Plugin, Result, Term};
 //!
 //! struct FedProx {
 //!     mu: f64,
@@ -20,9 +20,9 @@
 //!         Ok(Plan::with_terms([Term::Prox { mu: self.mu }]))
 //!     }
 //! }
-//!
-//! colla_plugin!(FedProx: client);
 //! ```
+//!
+//! and last `colla_plugin!(FedProx: client);`, see [`colla_plugin`].
 //!
 //! The host uses [`abi`] and [`Map`] only. Nothing here is exported from a library that merely links this crate.
 
@@ -40,7 +40,10 @@ mod plan;
 pub mod random;
 pub mod roles;
 mod scan;
-
+#[cfg(all(any(test, feature = "testing"), not(target_family = "wasm")))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use block::Block;

@@ -18,7 +18,17 @@ macro_rules! shipped_file {
 }
 
 /// Name and WASM file of each shipped plugin, in the order in which they are listed to the user.
-static SHIPPED: &[(&str, &[u8])] = &[shipped_file!("fedavg"), shipped_file!("fedprox")];
+static SHIPPED: &[(&str, &[u8])] = &[
+    shipped_file!("fedavg"),
+    shipped_file!("fedprox"),
+    shipped_file!("fedavgm"),
+    shipped_file!("fedadam"),
+    shipped_file!("trimmed-mean"),
+    shipped_file!("median"),
+    shipped_file!("clip"),
+    shipped_file!("topk"),
+    shipped_file!("qsgd"),
+];
 
 /// Names of the shipped plugins.
 pub fn shipped_names() -> impl Iterator<Item = &'static str> {

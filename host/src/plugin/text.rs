@@ -25,6 +25,11 @@ pub(super) fn line(text: &str) -> String {
     printable(text.as_bytes(), MAX_LINE)
 }
 
+/// Whether the text prints as it stands, on one line.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| printable_char(c) == Some(c))
+}
+
 fn printable_char(c: char) -> Option<char> {
     match c {
         '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => Some(' '),
@@ -43,6 +48,7 @@ mod tests {
     fn escape_sequences_and_reordering_marks_do_not_reach_the_terminal() {
         assert_eq!(printable(b"\x1b[2Jred\x07 one\ntwo\0\r\n", 100), "[2Jred one two");
         assert_eq!(printable("abc\u{202e}def\u{85}".as_bytes(), 100), "abcdef");
+        assert!(is_plain("Δ = Σ nₖ·Δₖ, 5 %") && !is_plain("two\nlines") && !is_plain("re\u{202e}versed"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The WASM form of a plugin: the only user of wasmtime, here and in `wasm/instance.rs`.
+//! The WASM form of a plugin: the only user of wasmtime, here and in the modules below.
 //!
 //! Where in the flow: a checked file becomes a [`Compiled`] module once, and an instance per thread from it.
 //! One engine serves the process. Each instance has its own store, so one thread at a time uses it.
@@ -6,58 +6,31 @@
 //! There is no unsafe code: updates lie in ordinary guest memory, which wasmtime hands out as a slice.
 
 mod instance;
+mod limits;
 
 use super::{
     Callbacks, Instance,
     failure::CreateFailure,
     loaded::Setup,
     log::{Log, MAX_LOG_BYTES},
-    module::{self, MAX_TABLE_ELEMENTS},
+    module,
     streams::{self, Request},
     text,
 };
 use colla_plugin_sdk::abi::{IMPORT_MODULE, rand_kind, status};
 use instance::WasmInstance;
+use limits::{Limiter, Limits, STACK_BYTES};
 use std::{
     sync::{Arc, OnceLock, mpsc},
     thread,
     time::Duration,
 };
-use wasmtime::{Caller, Config, Engine, InstancePre, Linker, Memory, Module, ResourceLimiter, Trap};
+use wasmtime::{Caller, Config, Engine, InstancePre, Linker, Memory, Module, Trap};
 
 /// Granularity of the wall-clock limit.
 const TICK: Duration = Duration::from_millis(10);
 /// A module that takes longer to compile is refused. Within the limits of `module.rs` it takes a few seconds at most.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60);
-/// Guest stack. The shadow stack of Rust's plugins lies in their memory, not here.
-const STACK_BYTES: usize = 512 << 10;
-/// Top of guest memory, whatever the plugin and the host put there.
-const MAX_MEMORY_BYTES: usize = 2 << 30;
-const MIB: usize = 1 << 20;
-
-/// What one instance may use. The numbers are policy, and the same on every machine.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    /// Fuel, about one unit an instruction, of any call, plus `fuel_per_element` for each element of its payload.
-    fuel: u64,
-    fuel_per_element: u64,
-    /// Longest call. Fuel is the limit that acts first; this one is for instructions that are slow for their fuel.
-    wall: Duration,
-    /// Memory that the plugin may use for itself, beside what the host allocates in it.
-    memory_bytes: usize,
-}
-
-impl Limits {
-    /// Fuel 10⁹ + 2,000 an element, 60 s, memory max(64 MiB, 4 × payload + 16 MiB).
-    fn for_payload(elements: usize) -> Self {
-        let memory_bytes = elements.saturating_mul(16).saturating_add(16 * MIB).clamp(64 * MIB, MAX_MEMORY_BYTES);
-        Limits { fuel: 1_000_000_000, fuel_per_element: 2_000, wall: Duration::from_secs(60), memory_bytes }
-    }
-
-    fn fuel_for(&self, elements: u64) -> u64 {
-        self.fuel.saturating_add(self.fuel_per_element.saturating_mul(elements))
-    }
-}
 
 /// A module that passed every check, compiled and linked to the host's two functions.
 pub(super) struct Compiled {
@@ -114,7 +87,8 @@ fn engine() -> Result<&'static Engine, String> {
 }
 
 /// Fuel makes the limit of a call the same everywhere; epochs bound the time that its instructions may take.
-/// NaN canonicalisation stays off: it halves the speed, and the host checks finiteness.
+/// Measured on the mean of 10 resident rows of 1.66 million floats in blocks of 65,536, one thread, GB/s: neither 30.0,
+/// fuel 28.9, epochs 26.6, both 27.3; the same code as a native library 30.0. NaN canonicalisation stays off: it halves the speed, and the host checks finiteness.
 fn configuration() -> Config {
     let mut config = Config::new();
     config
@@ -160,47 +134,6 @@ struct State {
     memory: Option<Memory>,
     /// What the guest logged as an error during this call: how a Rust plugin's panic message gets out.
     last_words: String,
-}
-
-/// Bounds what a guest may allocate.
-struct Limiter {
-    plugin_bytes: usize,
-    /// Allocated in the guest by the host, on top.
-    host_bytes: usize,
-    /// Size that was asked for in vain during this call.
-    refused: Option<usize>,
-}
-
-impl Limiter {
-    fn allowed(&self) -> usize {
-        self.plugin_bytes.saturating_add(self.host_bytes).min(MAX_MEMORY_BYTES)
-    }
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let fine = desired <= self.allowed();
-        if !fine {
-            self.refused = Some(desired);
-        }
-        Ok(fine)
-    }
-
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS)
-    }
-
-    fn instances(&self) -> usize {
-        1
-    }
-
-    fn tables(&self) -> usize {
-        1
-    }
-
-    fn memories(&self) -> usize {
-        1
-    }
 }
 
 fn memory_of(caller: &mut Caller<'_, State>) -> wasmtime::Result<Memory> {
@@ -276,16 +209,5 @@ mod tests {
         let failure = instance.block(34, &Block::default()).unwrap_err();
         assert_eq!(failure.message, "it ran longer than 0.05 s");
         assert!(start.elapsed() < Duration::from_secs(20));
-    }
-
-    #[test]
-    fn limits_follow_the_payload() {
-        let small = Limits::for_payload(0);
-        assert_eq!((small.memory_bytes, small.fuel_for(0)), (64 * MIB, 1_000_000_000));
-        // 25 million weights: 4 × 100 MB + 16 MiB, and 51 billion units of fuel.
-        let large = Limits::for_payload(25_000_000);
-        assert_eq!((large.memory_bytes, large.fuel_for(25_000_000)), (400_000_000 + 16 * MIB, 51_000_000_000));
-        assert_eq!(Limits::for_payload(usize::MAX).memory_bytes, MAX_MEMORY_BYTES);
-        assert_eq!(Limits::for_payload(0).fuel_for(u64::MAX), u64::MAX);
     }
 }

@@ -36,6 +36,10 @@ fn required_u64(message: &Map, name: &str) -> Result<u64> {
     message.i64(name).and_then(|value| u64::try_from(value).ok()).ok_or_else(|| missing(name))
 }
 
+fn required_u32(message: &Map, name: &str) -> Result<u32> {
+    required_u64(message, name).and_then(|value| u32::try_from(value).map_err(|_| missing(name)))
+}
+
 fn missing(name: &str) -> Error {
     Error::argument(format!("the message has no usable `{name}`"))
 }

@@ -1,6 +1,6 @@
 //! Role normalize: a transform of a vector on the client, after training and before compression.
 
-use super::{Plugin, require, required_u64};
+use super::{Plugin, require, required_u32, required_u64};
 use crate::abi::op;
 use crate::{Block, Map, Measures, Result, ScanPlan};
 
@@ -38,7 +38,7 @@ pub fn block<T: Normalize>(plugin: &mut T, operation: u32, block: &mut Block<'_>
 }
 
 pub(super) fn scan_plan(message: &Map, scan: impl FnOnce(u64, u32) -> Result<ScanPlan>) -> Result<Map> {
-    Ok(scan(required_u64(message, "n")?, required_u64(message, "vector")? as u32)?.encode())
+    Ok(scan(required_u64(message, "n")?, required_u32(message, "vector")?)?.encode())
 }
 
 pub(super) fn piece<'a>(block: &mut Block<'a>) -> Result<Piece<'a>> {

@@ -20,3 +20,25 @@ impl Client for FedProx {
 }
 
 colla_plugin!(FedProx: client);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use colla_plugin_sdk::testing::Testbed;
+    use colla_plugin_sdk::{Map, abi::op, abi::status};
+
+    #[test]
+    fn the_plan_is_one_phase_with_the_proximal_term() {
+        let mut plugin = Testbed::<FedProx>::new(&[("mu", 0.25.into())]);
+        let client = Map::new().with("round", 3u32).with("client", 17u32).with("num_examples", 42u32);
+        let plan = plugin.call(op::CLIENT_BEGIN, &client).unwrap();
+        assert_eq!(plan, Plan::with_terms([Term::Prox { mu: 0.25 }]).encode());
+    }
+
+    #[test]
+    fn an_operation_of_another_role_is_unsupported() {
+        let error = Testbed::<FedProx>::new(&[]).call(op::DENOMINATOR, &Map::new()).unwrap_err();
+        assert_eq!(error.code, status::E_UNSUPPORTED);
+        assert_eq!(error.message, "control operation 9 belongs to none of this plugin's roles");
+    }
+}

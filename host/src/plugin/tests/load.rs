@@ -13,6 +13,23 @@ fn the_well_behaved_guest_loads() {
 }
 
 #[test]
+fn a_loaded_plugin_serves_many_threads() {
+    fn shared<T: Send + Sync + Clone>(_: &T) {}
+    let plugin = Guest::new().load().unwrap();
+    shared(&plugin);
+    std::thread::scope(|scope| {
+        for position in 0..4 {
+            let plugin = plugin.clone();
+            scope.spawn(move || {
+                let mut instance = plugin.instantiate(position, 1, 0).unwrap();
+                let message = Map::new().with("position", i64::from(position));
+                assert_eq!(instance.call(6, &message).unwrap(), message);
+            });
+        }
+    });
+}
+
+#[test]
 fn an_endless_start_function_runs_out_of_fuel() {
     let guest = Guest::new().more("(func $spin (loop $again (br $again))) (start $spin)");
     refused(guest.load(), "CREATE: it used more than its 1000000000 units of fuel; it may loop for ever");

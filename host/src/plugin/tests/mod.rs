@@ -6,6 +6,7 @@ mod calls;
 mod files;
 mod forms;
 mod load;
+mod twins;
 
 use super::*;
 use crate::config;

@@ -3,7 +3,10 @@
 //! Where in the flow: behind [`Instance`], one for each thread.
 //! What it never does: keep a pointer or slice into guest memory over a call; memory may grow and move meanwhile.
 
-use super::{Compiled, Limiter, Limits, MIB, STACK_BYTES, State, TICK};
+use super::{
+    Compiled, State,
+    limits::{Limiter, Limits, MIB, arm, explain},
+};
 use crate::plugin::{
     Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span,
     failure::{self, ALLOC, CREATE, CreateFailure, DESTROY, MAX_ERROR_BYTES, MAX_REPLY_BYTES},
@@ -13,7 +16,7 @@ use crate::plugin::{
 };
 use colla_plugin_sdk::{Map, abi::status};
 use std::{collections::BTreeMap, ops::Range};
-use wasmtime::{Memory, Store, Trap, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Memory, Store, TypedFunc, WasmParams, WasmResults};
 
 /// Alignment of buffers: a cache line, and more than any vector instruction wants.
 const ALIGN: usize = 64;
@@ -224,6 +227,7 @@ impl WasmInstance {
         self.scratch = self.take(operation, bytes.max(FIRST_SCRATCH_BYTES).next_power_of_two())?;
         if !old.is_empty() {
             self.given.remove(&old.start);
+            self.store.data_mut().limiter.host_bytes -= old.len() + ALLOC_OVERHEAD;
             let arguments = (old.start as u32, old.len() as u32, ALIGN as u32);
             self.enter(operation, 0, |e| e.free.clone(), arguments)?;
         }
@@ -331,42 +335,5 @@ impl Instance for WasmInstance {
             return Err(self.fail(operation, failure::output_too_long(written, capacity)));
         }
         Ok(Done { skipped, output_len: written })
-    }
-}
-
-/// Fresh limits for the next call.
-fn arm(store: &mut Store<State>, limits: &Limits, elements: u64) -> Result<(), String> {
-    store.set_fuel(limits.fuel_for(elements)).map_err(|e| format!("the engine gives no fuel: {e:#}"))?;
-    store.set_epoch_deadline((limits.wall.as_millis() / TICK.as_millis()) as u64 + 1);
-    let state = store.data_mut();
-    state.limiter.refused = None;
-    state.last_words.clear();
-    Ok(())
-}
-
-/// Why a guest stopped, for people.
-fn explain(error: &wasmtime::Error, state: &State, limits: &Limits, elements: u64) -> String {
-    let memory = state.limiter.refused.map(|bytes| {
-        format!("it asked for more than its {} MiB of memory ({bytes} bytes in all)", state.limiter.allowed() / MIB)
-    });
-    let words = match state.last_words.as_str() {
-        "" => String::new(),
-        words => format!(": {words}"),
-    };
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::OutOfFuel) => {
-            format!("it used more than its {} units of fuel; it may loop for ever", limits.fuel_for(elements))
-        }
-        Some(Trap::Interrupt) => format!("it ran longer than {} s", limits.wall.as_secs_f64()),
-        Some(Trap::StackOverflow) => format!("it nested its calls deeper than {} KiB of stack", STACK_BYTES >> 10),
-        Some(Trap::MemoryOutOfBounds) => "it reached outside its memory".into(),
-        Some(Trap::IntegerDivisionByZero) => "it divided by zero".into(),
-        // Plugins end so after a panic and when their allocator has nothing left.
-        Some(Trap::UnreachableCodeReached) => match memory {
-            Some(memory) => format!("{memory}{words}"),
-            None => format!("it stopped itself, as after a panic{words}"),
-        },
-        Some(trap) => format!("it trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
-        None => memory.unwrap_or_else(|| crate::plugin::text::line(&error.root_cause().to_string())),
     }
 }

@@ -1,0 +1,166 @@
+//! What a manifest must be beyond its JSON types: names, ranges, and declarations that do not contradict each other.
+//!
+//! Where in the flow: inside [`Manifest::parse`], before anything relies on a field.
+//! What it never does: mend. A manifest that lies in one place is not used in any.
+
+use super::{Manifest, Parameter, ParameterType, Reduce, Role, StateInit, StateSlot};
+use crate::plugin::{parameters::ERROR_FEEDBACK, text};
+use colla_plugin_sdk::abi::ABI_VERSION;
+use std::collections::BTreeSet;
+
+/// Parameter names that the host or the configuration file uses itself.
+const RESERVED_NAMES: [&str; 4] = ["name", "path", "blake3", ERROR_FEEDBACK];
+/// More than any known method has, few enough for one table in the terminal.
+const MAX_PARAMETERS: usize = 64;
+const MAX_STATE_SLOTS: usize = 16;
+
+impl Manifest {
+    /// What `serde` cannot say: names, ranges, and declarations that contradict each other.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.check_texts()?;
+        self.check_roles()?;
+        if self.parameters.len() > MAX_PARAMETERS {
+            return Err(format!(
+                "`params` has {} entries; at most {MAX_PARAMETERS} are allowed",
+                self.parameters.len()
+            ));
+        }
+        unique("params", self.parameters.iter().map(|parameter| parameter.name.as_str()))?;
+        self.parameters.iter().try_for_each(Parameter::check)?;
+        if self.state.len() > MAX_STATE_SLOTS {
+            return Err(format!("`state` has {} entries; at most {MAX_STATE_SLOTS} are allowed", self.state.len()));
+        }
+        unique("state", self.state.iter().map(|slot| slot.name.as_str()))?;
+        self.state.iter().try_for_each(|slot| self.check_slot(slot))
+    }
+
+    fn check_texts(&self) -> Result<(), String> {
+        check_name("name", &self.name)?;
+        if self.version.is_empty() {
+            return Err("`version` is empty".into());
+        }
+        let singles = [&self.version, &self.summary, &self.license, &self.homepage, &self.paper];
+        let lists = [&self.authors, &self.requires, &self.needs];
+        match singles.into_iter().chain(lists.into_iter().flatten()).find(|text| !text::is_plain(text)) {
+            Some(text) => Err(format!("the text `{}` has characters that do not print", text::line(text))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_roles(&self) -> Result<(), String> {
+        if self.kinds.is_empty() {
+            return Err("`kinds` is empty; name at least one role, for example \"aggregate\"".into());
+        }
+        if self.kinds.iter().collect::<BTreeSet<_>>().len() < self.kinds.len() {
+            return Err(format!("`kinds` {:?} names a role twice", self.kinds));
+        }
+        match self.reduce[..] {
+            [] | [_] | [Reduce::Gram, Reduce::Rows] => {}
+            _ => {
+                return Err(format!("`reduce` {:?} is no known combination; give one, or gram then rows", self.reduce));
+            }
+        }
+        if !self.reduce.is_empty() && !self.has(Role::Aggregate) {
+            return Err("`reduce` is given, but `kinds` has no \"aggregate\"".into());
+        }
+        match (&self.max_encoded, self.has(Role::Compress)) {
+            (None, true) => Err("a compressor must give `max_encoded`, the capacity of one encoded piece".into()),
+            (Some(_), false) => Err("`max_encoded` is given, but `kinds` has no \"compress\"".into()),
+            (Some(max), true) if max.den == 0 => Err("`max_encoded.den` is 0; it divides".into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_slot(&self, slot: &StateSlot) -> Result<(), String> {
+        check_name("state.name", &slot.name)?;
+        match &slot.init {
+            StateInit::Value(value) if !(*value as f32).is_finite() => {
+                Err(format!("state `{}` starts from {value:e}, which no 32-bit float holds", slot.name))
+            }
+            StateInit::Parameter(name) => match self.parameter(name).map(|parameter| parameter.kind) {
+                Some(ParameterType::Float | ParameterType::Int) => Ok(()),
+                _ => Err(format!("state `{}` starts from `{name}`, which is no numeric parameter", slot.name)),
+            },
+            StateInit::Value(_) => Ok(()),
+        }
+    }
+}
+
+impl Parameter {
+    fn check(&self) -> Result<(), String> {
+        check_name("params.name", &self.name)?;
+        let name = &self.name;
+        if RESERVED_NAMES.contains(&name.as_str()) {
+            return Err(format!("parameter `{name}` has a name that the host uses itself"));
+        }
+        let texts = self.choices.iter().chain([&self.doc]);
+        if texts.into_iter().any(|text| !text::is_plain(text)) {
+            return Err(format!("the texts of parameter `{name}` have characters that do not print"));
+        }
+        let numeric = matches!(self.kind, ParameterType::Float | ParameterType::Int);
+        if !numeric && (self.min.is_some() || self.max.is_some()) {
+            return Err(format!("parameter `{name}` is no number, but has `min` or `max`"));
+        }
+        if self.exclusive_min && self.min.is_none() || self.exclusive_max && self.max.is_none() {
+            return Err(format!("parameter `{name}` excludes a bound that it does not give"));
+        }
+        if let (Some(min), Some(max)) = (self.min, self.max)
+            && (min > max || min == max && (self.exclusive_min || self.exclusive_max))
+        {
+            return Err(format!("parameter `{name}` allows nothing: min {min}, max {max}"));
+        }
+        if (self.kind == ParameterType::Choice) == self.choices.is_empty() {
+            return Err(format!("parameter `{name}`: `choices` belong to the type \"choice\" and only to it"));
+        }
+        match self.refuse(&self.default) {
+            Some(reason) => Err(format!("the default of parameter `{name}` is {}, but {reason}", self.default)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether this host speaks the ABI `"major.minor"`: the same major, and no newer minor.
+pub(super) fn abi(declared: &str) -> Result<(), String> {
+    let (host_major, host_minor) = ((ABI_VERSION >> 16) as u16, ABI_VERSION as u16);
+    let Some((major, minor)) = parse_abi(declared) else {
+        return Err(format!("its manifest gives the ABI `{}`, which is no version like \"1.0\"", text::line(declared)));
+    };
+    if major == host_major && minor <= host_minor {
+        return Ok(());
+    }
+    let newer = if major == host_major { "use a newer host or " } else { "" };
+    Err(format!(
+        "it was built for ABI {major}.{minor}, this host speaks ABI {host_major}.{host_minor}; \
+         {newer}rebuild it with the SDK of this release"
+    ))
+}
+
+pub(super) fn parse_abi(text: &str) -> Option<(u16, u16)> {
+    let (major, minor) = text.split_once('.')?;
+    let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok()).flatten();
+    Some((plain(major)?, plain(minor)?))
+}
+
+/// Names are typed on command lines and printed in tables: lower case, digits, `-` and `_`, beginning with a letter.
+fn check_name(field: &str, name: &str) -> Result<(), String> {
+    let fine = name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+    if fine {
+        return Ok(());
+    }
+    Err(format!(
+        "`{field}` is `{}`; use 1 to 64 lower-case letters, digits, `-` and `_`, a letter first",
+        text::line(name)
+    ))
+}
+
+fn unique<'a>(field: &str, names: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(format!("`{field}` has two entries named `{}`", text::line(name)));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! The shipped plugins do the same work, bit for bit, as WASM and as native libraries built from the same sources.
+//!
+//! The native ones are built by `cargo dev plugins --native`; where they are absent the comparison says so and only
+//! the WASM form is driven through its roles.
+
+use super::*;
+use colla_plugin_sdk::abi::op;
+use std::path::PathBuf;
+
+/// Not a multiple of any vector width, so that remainders count too.
+const N: usize = 1_003;
+const K: usize = 7;
+
+/// A finite float of each sign, size and kind that updates have: zeros, subnormals, ties.
+fn values(seed: u64, n: usize) -> Vec<f32> {
+    let mut stream = crate::random::Stream::new(seed, crate::random::Purpose::Cohort, 0, 0);
+    (0..n)
+        .map(|i| match i % 11 {
+            0 => 0.0,
+            1 => -0.0,
+            2 => f32::from_bits(stream.next_u32() & 0x807f_ffff),
+            3 => (stream.below(5) as f32) - 2.0,
+            _ => stream.normal() as f32,
+        })
+        .collect()
+}
+
+/// An instance and everything that it has answered so far.
+struct Driver {
+    instance: Box<dyn Instance>,
+    transcript: Vec<u8>,
+}
+
+impl Driver {
+    fn call(&mut self, op: u32, message: Map) -> Option<Map> {
+        let reply = self.instance.call(op, &message);
+        self.transcript.extend(match &reply {
+            Ok(map) => map.encode(),
+            Err(failure) => failure.to_string().into_bytes(),
+        });
+        reply.ok()
+    }
+
+    /// The block's outcome, then the contents of what it may have written.
+    fn block(&mut self, op: u32, block: &Block<'_>) -> Option<Done> {
+        let done = self.instance.block(op, block);
+        self.transcript.extend(match &done {
+            Ok(done) => format!("{done:?}").into_bytes(),
+            Err(failure) => failure.to_string().into_bytes(),
+        });
+        for span in block.states.iter().copied().chain(block.out) {
+            self.transcript.extend(bytemuck::cast_slice::<f32, u8>(self.instance.floats(span)));
+        }
+        if let Some(span) = block.mix_out {
+            self.transcript.extend(bytemuck::cast_slice::<f64, u8>(self.instance.doubles(span)));
+        }
+        if let (Some(span), Ok(done)) = (block.output, &done) {
+            self.transcript.extend(&self.instance.bytes(span.buffer)[span.start..span.start + done.output_len]);
+        }
+        done.ok()
+    }
+
+    fn floats(&mut self, seed: u64, n: usize) -> Span {
+        let span = span(self.instance.alloc(4 * n).unwrap(), 0, n);
+        self.instance.floats_mut(span).copy_from_slice(&values(seed, n));
+        span
+    }
+
+    fn doubles(&mut self, values: &[f64]) -> Span {
+        let span = span(self.instance.alloc(8 * values.len()).unwrap(), 0, values.len());
+        self.instance.doubles_mut(span).copy_from_slice(values);
+        span
+    }
+
+    fn aggregate(&mut self) {
+        let table: Vec<f64> = (0..K).flat_map(|k| [10.0 + k as f64, 5.0, 0.5, 0.0]).collect();
+        let (table, weights) = (self.doubles(&table), self.doubles(&[0.0; K]));
+        self.block(op::WEIGH, &Block { k: K, table: Some(table), mix_out: Some(weights), ..Block::default() });
+        let sums = Map::new().with("weight_sum", 91.0).with("accepted", 7i64).with("cohort", 7i64);
+        self.call(op::DENOMINATOR, sums);
+        let rows: Vec<Span> = (0..K).map(|k| self.floats(k as u64, N)).collect();
+        let (weights, out) = (self.doubles(&[13.0; K]), self.floats(99, N));
+        self.block(
+            op::REDUCE,
+            &Block { n: N, rows: &rows, weights: Some(weights), out: Some(out), ..Block::default() },
+        );
+    }
+
+    fn server_step(&mut self, slots: usize) {
+        let begin = Map::new().with("round", 2i64).with("accepted", 7i64).with("num_clients", 100i64);
+        self.call(op::STEP_BEGIN, begin.with("weight_sum", 91.0).with("aggregate_norm2", 2.5));
+        let (row, base, out) = (self.floats(1, N), self.floats(2, N), self.floats(3, N));
+        // Second moments are not negative.
+        let states: Vec<Span> = (0..slots).map(|slot| self.floats(10 + slot as u64, N)).collect();
+        for &state in &states {
+            self.instance.floats_mut(state).iter_mut().for_each(|value| *value = value.abs());
+        }
+        let block = Block { n: N, rows: &[row], base: Some(base), states: &states, out: Some(out), ..Block::default() };
+        self.block(op::STEP, &block);
+    }
+
+    fn client(&mut self) {
+        let begin = Map::new().with("round", 2i64).with("client", 3i64).with("num_examples", 40i64);
+        self.call(op::CLIENT_BEGIN, begin.with("broadcast", Map::new()));
+    }
+
+    /// The measures that any of the plans may ask for, of one frame that is the whole vector.
+    fn measures(&mut self, vector: &[f32]) -> Vec<f64> {
+        let plan = self.call(op::SCAN_PLAN, Map::new().with("n", vector.len() as i64).with("vector", 0i64)).unwrap();
+        let k = plan.i64("k").unwrap_or(1) as usize;
+        let mut magnitudes: Vec<f32> = vector.iter().map(|value| value.abs()).collect();
+        magnitudes.sort_by(|a, b| b.total_cmp(a));
+        let above = magnitudes.iter().filter(|&&value| value > magnitudes[k - 1]).count();
+        let named = |name: &str| match name {
+            "norm2" => vec![vector.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt()],
+            "norm_inf" => vec![f64::from(magnitudes[0])],
+            "sum" => vec![vector.iter().map(|&value| f64::from(value)).sum()],
+            _ => vec![f64::from(magnitudes[k - 1]), (k - above) as f64, k as f64],
+        };
+        let names = plan.list("measures").unwrap().iter();
+        names
+            .flat_map(|name| if let colla_plugin_sdk::Value::Str(name) = name { named(name) } else { vec![] })
+            .collect()
+    }
+
+    fn stage(&mut self, capacity: Option<usize>) {
+        let vector = values(5, N);
+        let measures = self.measures(&vector);
+        let table = Some(self.doubles(&measures));
+        let piece = self.floats(5, N);
+        let Some(capacity) = capacity else {
+            self.block(op::APPLY, &Block { n: N, table, out: Some(piece), ..Block::default() });
+            return;
+        };
+        let output = span(self.instance.alloc(capacity).unwrap(), 0, capacity);
+        let block = Block { n: N, table, rows: &[piece], output: Some(output), ..Block::default() };
+        let encoded = self.block(op::ENCODE, &block).unwrap().output_len;
+        let (input, decoded) = (span(output.buffer, 0, encoded), self.floats(6, N));
+        self.block(op::DECODE, &Block { n: N, input: Some(input), out: Some(decoded), ..Block::default() });
+        // Bytes from the network may be anything: each form must refuse the same ones.
+        for at in 0..encoded.min(40) {
+            self.instance.bytes_mut(output.buffer)[at] ^= 0x55;
+            self.block(op::DECODE, &Block { n: N, input: Some(input), out: Some(decoded), ..Block::default() });
+        }
+    }
+}
+
+/// Everything that a plugin answers when it is driven through all operations of its roles.
+fn transcript(plugin: &Plugin) -> Vec<u8> {
+    let mut instance = plugin.instantiate(2, 42, 20 * N).unwrap();
+    instance.set_callbacks(Callbacks { run_seed: 42, position: 2, round: 2, client: 3 });
+    let mut driver = Driver { instance, transcript: Vec::new() };
+    let manifest = plugin.manifest();
+    driver.call(op::LAYOUT, Map::new().with("len", N as i64));
+    driver.call(op::ROUND_BEGIN, Map::new().with("round", 2i64));
+    for role in &manifest.kinds {
+        match role {
+            Role::Client => driver.client(),
+            Role::Aggregate => driver.aggregate(),
+            Role::ServerStep => driver.server_step(manifest.state.len()),
+            Role::Normalize | Role::Post => driver.stage(None),
+            Role::Compress => {
+                let max = manifest.max_encoded.unwrap();
+                driver.stage(Some(N * max.num / max.den + max.plus));
+            }
+            Role::Attack | Role::Mix | Role::Select => {}
+        }
+    }
+    driver.call(op::SAVE, Map::new());
+    driver.call(99, Map::new());
+    driver.transcript
+}
+
+fn native_path(name: &str) -> PathBuf {
+    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+    let file = format!("{DLL_PREFIX}{}{DLL_SUFFIX}", name.replace('-', "_"));
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/plugins/plugin").join(file)
+}
+
+#[test]
+fn wasm_and_native_forms_of_the_shipped_plugins_answer_alike_bit_for_bit() {
+    for name in shipped_names() {
+        let wasm = load(&parse_spec(name).unwrap(), &[]).unwrap();
+        let expected = transcript(&wasm);
+        assert_eq!(expected, transcript(&wasm), "{name}: a new instance answers the same");
+        let path = native_path(name);
+        let Ok(bytes) = std::fs::read(&path) else {
+            println!("skipped: no native `{name}` to compare with; build it with `cargo dev plugins --native`");
+            continue;
+        };
+        let spec = config::Plugin { path: Some(path), ..Default::default() };
+        let native = load(&spec, &[blake3::hash(&bytes).to_hex().to_string()]).unwrap();
+        assert_eq!((native.form(), native.manifest()), (Form::Native, wasm.manifest()));
+        let same = transcript(&native) == expected;
+        assert!(same, "{name}: the forms differ; if sources changed, run `cargo dev plugins` and `--native` first");
+    }
+}
+
+#[test]
+fn refusals_of_wrong_network_bytes_and_unknown_operations_are_reported_alike() {
+    let plugin = load(&parse_spec("topk:ratio=0.5").unwrap(), &[]).unwrap();
+    let text = String::from_utf8_lossy(&transcript(&plugin)).into_owned();
+    assert!(text.contains("plugin `topk`, DECODE: it failed with E_ARG"), "decoding damaged bytes is refused");
+    assert!(text.contains("an unknown operation: it failed with E_UNSUPPORTED"), "unknown operations are refused");
+}
