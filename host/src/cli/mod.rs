@@ -11,7 +11,7 @@ mod run;
 
 use crate::{
     error::{Fault, Kind},
-    record::{Bug, Failure},
+    record::Failure,
 };
 use anyhow::Result;
 use arguments::{Arguments, Command, Format, PluginCommand};
@@ -72,9 +72,6 @@ fn fail(error: &anyhow::Error, format: Format) -> ExitCode {
     };
     // If standard error is closed too, the exit code is all that is left.
     let _ = writeln!(stderr(), "{line}");
-    if let (Some(bug), true) = (error.downcast_ref::<Bug>(), std::env::var_os("RUST_BACKTRACE").is_some()) {
-        let _ = writeln!(stderr(), "{}", bug.backtrace);
-    }
     ExitCode::from(failure.exit_code)
 }
 

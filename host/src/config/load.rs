@@ -18,7 +18,11 @@ impl Config {
         };
         let place = || format!("`{}`", path.display());
         let text = fs::read_to_string(path).map_err(|error| unreadable(&error)).with_context(place)?;
-        Self::from_text(&text, overrides).with_context(place)
+        // With overrides the wrong value may be theirs.
+        Self::from_text(&text, overrides).with_context(|| match overrides {
+            [] => place(),
+            _ => format!("{} with the overrides of the command line", place()),
+        })
     }
 
     /// As [`Config::load`], from text in memory.
@@ -311,5 +315,10 @@ mod tests {
         let shown = format!("{error:#}");
         assert!(shown.ends_with("bad.toml`: config `train.momentum = 2`: must be at least 0 and below 1"), "{shown}");
         assert_eq!(exit_code(&error), 3);
+        let error = format!("{:#}", Config::load(Some(&path), &set("train.momentum", "3")).unwrap_err());
+        assert!(
+            error.contains("bad.toml` with the overrides of the command line: config `train.momentum = 3`"),
+            "{error}"
+        );
     }
 }

@@ -4,7 +4,7 @@ use super::{Observer, Outcome, RoundRecord, RunInfo, Summary, metrics, units};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::{
     io::{IsTerminal, Write, stderr},
     path::Path,
@@ -86,22 +86,21 @@ impl Progress {
     fn message(&self, clients: &str) -> String {
         let accuracy = self.accuracy.map_or("–".into(), units::percent);
         let (up, down) = (units::bytes(self.upload_bytes), units::bytes(self.download_bytes));
-        format!("{clients} clients, accuracy {accuracy}, up {up}, down {down}")
+        format!("accuracy {accuracy}, {clients} clients, {up} up, {down} down")
     }
 }
 
 impl Observer for Progress {
     fn start(&mut self, info: &RunInfo) -> Result<()> {
         self.rounds = info.rounds;
+        if let Display::Bar(bar) = &self.display {
+            bar.set_style(bar_style());
+            bar.set_length(info.rounds);
+        }
         self.say(&headline(info));
         for plugin in &info.plugins {
             let (name, version, form, hash) = (&plugin.name, &plugin.version, &plugin.form, short(&plugin.blake3));
             self.say(&format!("plugin {name} {version} ({form}, blake3 {hash})"));
-        }
-        if let Display::Bar(bar) = &self.display {
-            bar.set_length(info.rounds);
-            let style = ProgressStyle::with_template("{bar:24} round {pos}/{len}, {eta} left, {wide_msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
         }
         Ok(())
     }
@@ -141,6 +140,21 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+fn bar_style() -> ProgressStyle {
+    let left = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        // Before the first round is done there is nothing to go by.
+        let _ = match (state.pos(), state.eta().as_secs()) {
+            (0, _) => write!(out, "–"),
+            (_, seconds @ 0..60) => write!(out, "{seconds} s"),
+            (_, seconds) => write!(out, "{}", units::seconds(seconds as f64)),
+        };
+    };
+    ProgressStyle::with_template("{bar:14} round {pos}/{len}, {left} left, {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("left", left)
+        .progress_chars("━╸─")
 }
 
 fn headline(info: &RunInfo) -> String {

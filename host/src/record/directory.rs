@@ -93,6 +93,8 @@ impl RunDirectory {
         let bug = error.downcast_ref::<Bug>();
         if self.numbered && self.info.is_none() && bug.is_none() {
             fs::remove_dir_all(&self.path).map_err(|error| files::failed(&self.path, error))?;
+            // Its parent too, if this was the first run; that fails if there are others, and that is meant.
+            let _ = self.path.parent().map(fs::remove_dir);
             return Ok(None);
         }
         files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)?;
