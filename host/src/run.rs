@@ -315,7 +315,13 @@ fn round_summary(record: &RoundRecord, reports: &[ClientReport]) -> Map {
 
 fn plugin_record(plugin: &Plugin) -> PluginRecord {
     let manifest = plugin.manifest();
+    let source = match plugin.origin() {
+        Origin::Shipped { asked_for_file: false } => "shipped".into(),
+        Origin::Shipped { asked_for_file: true } => "shipped, for want of a file of that name".into(),
+        Origin::File(path) => path.display().to_string(),
+    };
     PluginRecord {
+        source,
         name: manifest.name.clone(),
         version: manifest.version.clone(),
         form: plugin.form().to_string(),

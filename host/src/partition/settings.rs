@@ -55,16 +55,16 @@ impl Settings {
         };
         refuse_unused_keys(config, &METHODS[method])?;
         let natural = config.kind == config::PartitionKind::Natural;
+        let mut resolved = config.clone();
+        resolved.resolve();
         let settings = Settings {
             method,
             num_clients: if natural { super::natural::num_clients(data)? } else { config.num_clients },
-            alpha: config.alpha.unwrap_or(0.1),
-            shards_per_client: config.shards_per_client.unwrap_or(2),
-            classes_per_client: config.classes_per_client.unwrap_or(2),
-            sigma: config.sigma.unwrap_or(match config.kind {
-                config::PartitionKind::PowerLaw => 2.0,
-                _ => 1.0,
-            }),
+            // What a kind does not use stands for nothing; 1 passes the checks of every key.
+            alpha: resolved.alpha.unwrap_or(1.0),
+            shards_per_client: resolved.shards_per_client.unwrap_or(1),
+            classes_per_client: resolved.classes_per_client.unwrap_or(1),
+            sigma: resolved.sigma.unwrap_or(1.0),
             min_partition_size: config.min_partition_size,
             test_fraction: config.test_fraction,
             seed: config.seed,

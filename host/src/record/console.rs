@@ -100,7 +100,7 @@ impl Observer for Progress {
         self.say(&headline(info));
         for plugin in &info.plugins {
             let (name, version, form, hash) = (&plugin.name, &plugin.version, &plugin.form, short(&plugin.blake3));
-            self.say(&format!("plugin {name} {version} ({form}, blake3 {hash})"));
+            self.say(&format!("plugin {name} {version} ({form}, blake3 {hash}; {})", plugin.source));
         }
         Ok(())
     }

@@ -83,6 +83,8 @@ pub struct RunInfo {
 pub struct PluginRecord {
     pub name: String,
     pub version: String,
+    /// Where the file came from: `shipped`, `shipped, for want of a file of that name`, or its path.
+    pub source: String,
     /// `wasm` or `native`.
     pub form: String,
     pub blake3: String,

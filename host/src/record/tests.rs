@@ -29,6 +29,7 @@ fn info() -> RunInfo {
         plugins: vec![PluginRecord {
             name: "fedprox".into(),
             version: "1.0.0".into(),
+            source: "shipped".into(),
             form: "wasm".into(),
             blake3: "ab".repeat(32),
             kinds: vec![crate::plugin::Role::Client],

@@ -1,7 +1,7 @@
 //! Local training held against PyTorch: the same weights, rows and batch order, the same results within 1e-5.
 //!
-//! `tests/vectors/pytorch/NAME.in.json` is written by `write_the_inputs` below (ignored; run it after a change of the
-//! batch order or a case), `NAME.out.json` by `make.py` beside it with PyTorch. The convolutional network's weights
+//! `tests/vectors/pytorch/NAME.in.json` is written by this test where `COLLA_WRITE_VECTORS` is set (after a change
+//! of the batch order or a case), `NAME.out.json` by `make.py` beside it with PyTorch. The convolutional network's weights
 //! and pixels come from one integer formula on both sides, so that its files stay small.
 
 use super::*;
@@ -244,6 +244,9 @@ fn read<T: serde::de::DeserializeOwned>(path: PathBuf) -> T {
 fn local_training_equals_pytorch_within_1e_5() {
     for case in &CASES {
         let name = case.name;
+        if std::env::var_os("COLLA_WRITE_VECTORS").is_some() {
+            std::fs::write(file(name, "in"), serde_json::to_string(&case.input()).unwrap() + "\n").unwrap();
+        }
         let input: Input = read(file(name, "in"));
         assert_eq!(input, case.input(), "{name}: inputs are stale; see the head of this file");
         let expected: Output = read(file(name, "out"));
@@ -270,13 +273,5 @@ fn local_training_equals_pytorch_within_1e_5() {
             assert!((sum_of_squares - expected.sum_of_squares).abs() < tolerance, "{name}, `{}`", tensor.name);
         }
         println!("{name}: largest difference to PyTorch {largest:e}");
-    }
-}
-
-#[test]
-#[ignore = "writes the inputs of tests/vectors/pytorch/make.py"]
-fn write_the_inputs() {
-    for case in &CASES {
-        std::fs::write(file(case.name, "in"), serde_json::to_string(&case.input()).unwrap() + "\n").unwrap();
     }
 }

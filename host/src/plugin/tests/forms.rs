@@ -5,8 +5,8 @@ use colla_plugin_sdk::abi::{op, rand_kind, rand_scope};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The native guest compiled with one `cfg`, or `None`, with a printed reason, where there is no compiler.
-fn native_bytes(cfg: &str) -> Option<Vec<u8>> {
+/// The native guest compiled with one `cfg`.
+fn native_bytes(cfg: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let (manifest, library) = (folder.path().join("manifest.json"), folder.path().join("guest.wasm"));
     std::fs::write(&manifest, MANIFEST).unwrap();
@@ -16,17 +16,10 @@ fn native_bytes(cfg: &str) -> Option<Vec<u8>> {
         .args(["--edition", "2024", "--crate-type", "cdylib", "--crate-name", "native_guest", "--cfg", cfg, "-o"])
         .args([library.as_os_str(), source.as_ref()])
         .env("NATIVE_GUEST_MANIFEST", &manifest)
-        .output();
-    match built {
-        Err(e) => {
-            println!("skipped: no Rust compiler to build the native guest with ({e})");
-            None
-        }
-        Ok(built) => {
-            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-            Some(std::fs::read(&library).unwrap())
-        }
-    }
+        .output()
+        .expect("the compiler that built this test");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    std::fs::read(&library).unwrap()
 }
 
 fn load_native(bytes: &[u8], allow: &[String]) -> anyhow::Result<Plugin> {
@@ -40,10 +33,12 @@ fn hash(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }
 
-fn native_plugin() -> Option<&'static Plugin> {
-    static PLUGIN: OnceLock<Option<Plugin>> = OnceLock::new();
-    let load = || native_bytes("whole").map(|bytes| load_native(&bytes, &[hash(&bytes)]).unwrap());
-    PLUGIN.get_or_init(load).as_ref()
+fn native_plugin() -> &'static Plugin {
+    static PLUGIN: OnceLock<Plugin> = OnceLock::new();
+    PLUGIN.get_or_init(|| {
+        let bytes = native_bytes("whole");
+        load_native(&bytes, &[hash(&bytes)]).unwrap()
+    })
 }
 
 /// The WASM guest whose blocks do what the native guest's APPLY does.
@@ -69,7 +64,7 @@ fn draw(instance: &mut dyn Instance, scope: u32, kind: u32, offset: u64, n: usiz
 
 #[test]
 fn native_code_needs_approval_of_its_hash_and_the_message_says_how() {
-    let Some(bytes) = native_bytes("whole") else { return };
+    let bytes = native_bytes("whole");
     let hash = hash(&bytes);
     let words = format!("if you trust this very file, approve it with `--allow-native={hash}`");
     refused(load_native(&bytes, &[]), &words);
@@ -86,7 +81,7 @@ fn libraries_that_are_no_plugins_of_this_abi_are_refused() {
         ("refuses", "it refuses this host's ABI; rebuild it"),
         ("old_table", "its table has 16 bytes for ABI 1.0, its manifest says ABI 1.0 (at least 56 bytes)"),
     ] {
-        let Some(bytes) = native_bytes(cfg) else { return };
+        let bytes = native_bytes(cfg);
         refused(load_native(&bytes, &[hash(&bytes)]), words);
         let cut = &bytes[..bytes.len() / 2];
         refused(load_native(cut, &[hash(cut)]), "it is no readable shared library, or truncated");
@@ -95,7 +90,7 @@ fn libraries_that_are_no_plugins_of_this_abi_are_refused() {
 
 #[test]
 fn a_native_instance_keeps_the_same_contract_as_a_sandboxed_one() {
-    let Some(plugin) = native_plugin() else { return };
+    let plugin = native_plugin();
     let mut instance = plugin.instantiate(0, 1, 10).unwrap();
     let (rows, out) = (instance.alloc(32).unwrap(), instance.alloc(16).unwrap());
     assert!(instance.bytes(rows).as_ptr().addr().is_multiple_of(64));
@@ -134,8 +129,7 @@ fn both_forms_draw_the_same_numbers_whatever_the_cut() {
             let pieces = [(0, 1), (1, 6), (7, 33), (40, 61)];
             let cut = pieces.iter().flat_map(|&(start, n)| draw(&mut *guest, scope, kind, start, n).unwrap());
             assert_eq!(cut.collect::<Vec<_>>(), whole);
-            let Some(native) = native_plugin() else { continue };
-            let mut native = native.instantiate(2, 0, 1_000).unwrap();
+            let mut native = native_plugin().instantiate(2, 0, 1_000).unwrap();
             native.set_callbacks(callbacks);
             assert_eq!(draw(&mut *native, scope, kind, 0, 101).unwrap(), whole, "scope {scope}, kind {kind}");
         }
@@ -145,7 +139,7 @@ fn both_forms_draw_the_same_numbers_whatever_the_cut() {
 #[test]
 fn wrong_requests_for_random_numbers_are_the_plugins_failure_in_both_forms() {
     let mut instances = vec![wasm_drawer().instantiate(0, 0, 0).unwrap()];
-    instances.extend(native_plugin().map(|plugin| plugin.instantiate(0, 0, 0).unwrap()));
+    instances.push(native_plugin().instantiate(0, 0, 0).unwrap());
     for instance in &mut instances {
         failed(draw(&mut **instance, 3, rand_kind::U32, 0, 4), "E_ARG");
         failed(draw(&mut **instance, 0, 3, 0, 4), "E_ARG");

@@ -1,11 +1,12 @@
 //! The shipped plugins do the same work, bit for bit, as WASM and as native libraries built from the same sources.
 //!
-//! The native ones are built by `cargo dev plugins --native`; where they are absent the comparison says so and only
-//! the WASM form is driven through its roles.
+//! The native ones are built here by `cargo dev plugins --native`.
 
 use super::*;
 use colla_plugin_sdk::abi::op;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// Not a multiple of any vector width, so that remainders count too.
 const N: usize = 1_003;
@@ -171,25 +172,31 @@ fn transcript(plugin: &Plugin) -> Vec<u8> {
     driver.transcript
 }
 
-fn native_path(name: &str) -> PathBuf {
-    use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
-    let file = format!("{DLL_PREFIX}{}{DLL_SUFFIX}", name.replace('-', "_"));
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/plugins/plugin").join(file)
+/// Path and hash of the native form of each shipped plugin, built by the contributors' own command.
+fn natives() -> BTreeMap<String, (PathBuf, String)> {
+    let built = Command::new(env!("CARGO"))
+        .args(["run", "--release", "--quiet", "--bin", "colla-dev", "--", "plugins", "--native"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let row = |line: &str| match line.split('\t').collect::<Vec<_>>()[..] {
+        [name, hash, path] => Some((name.to_owned(), (PathBuf::from(path), hash.to_owned()))),
+        _ => None,
+    };
+    String::from_utf8_lossy(&built.stdout).lines().filter_map(row).collect()
 }
 
 #[test]
 fn wasm_and_native_forms_of_the_shipped_plugins_answer_alike_bit_for_bit() {
+    let natives = natives();
     for name in shipped_names() {
         let wasm = load(&parse_spec(name).unwrap(), &[]).unwrap();
         let expected = transcript(&wasm);
         assert_eq!(expected, transcript(&wasm), "{name}: a new instance answers the same");
-        let path = native_path(name);
-        let Ok(bytes) = std::fs::read(&path) else {
-            println!("skipped: no native `{name}` to compare with; build it with `cargo dev plugins --native`");
-            continue;
-        };
-        let spec = config::Plugin { path: Some(path), ..Default::default() };
-        let native = load(&spec, &[blake3::hash(&bytes).to_hex().to_string()]).unwrap();
+        let (path, hash) = natives.get(name).unwrap_or_else(|| panic!("`{name}` is built"));
+        let spec = config::Plugin { path: Some(path.clone()), ..Default::default() };
+        let native = load(&spec, std::slice::from_ref(hash)).unwrap();
         assert_eq!((native.form(), native.manifest()), (Form::Native, wasm.manifest()));
         let same = transcript(&native) == expected;
         assert!(same, "{name}: the forms differ; if sources changed, run `cargo dev plugins` and `--native` first");

@@ -14,6 +14,7 @@ fn plugin(name: &str, kinds: &[Role], parameters: &[(&str, serde_json::Value)]) 
     PluginRecord {
         name: name.into(),
         version: "1.0.0".into(),
+        source: "shipped".into(),
         form: "wasm".into(),
         blake3: blake3::hash(name.as_bytes()).to_hex().to_string(),
         kinds: kinds.to_vec(),
