@@ -137,3 +137,24 @@ fn a_plugin_for_another_abi_is_refused_before_it_runs() {
         assert!(finished.stderr.contains(part), "`{part}` is not in\n{}", finished.stderr);
     }
 }
+
+#[test]
+fn what_a_manifest_asks_for_and_the_host_cannot_give_is_refused_by_name() {
+    for (more, part) in [
+        (r#","requires":["poisson-cohort"]"#, "requires `poisson-cohort`"),
+        (r#","needs":["loss_before"]"#, "needs `loss_before`"),
+        (r#","state":[{"name":"c_i","scope":"client"}]"#, "keeps client state `c_i`"),
+        (r#","reduce":["gram"]"#, "Gram"),
+    ] {
+        let lab = Lab::new();
+        lab.write("asking.wasm", plugin(&manifest("aggregate", more), OK, OK));
+        let finished = lab.colla(&small(&["--plugin", "asking.wasm"]));
+        assert_eq!(finished.code, 3, "{}", finished.stderr);
+        assert!(finished.stderr.contains(part), "`{part}` is not in\n{}", finished.stderr);
+    }
+    let lab = Lab::new();
+    lab.write("mixer.wasm", plugin(&manifest("mix", ""), OK, OK));
+    let finished = lab.colla(&small(&["--plugin", "mixer.wasm"]));
+    assert_eq!(finished.code, 3, "{}", finished.stderr);
+    assert!(finished.stderr.contains("plays the role mix"), "{}", finished.stderr);
+}

@@ -86,10 +86,10 @@ impl Aggregator {
         control.doubles_mut(out).fill(f64::NAN);
         control.block(op::WEIGH, &Block { k, table: Some(table), mix_out: Some(out), ..Block::default() })?;
         let weights = control.doubles(out).to_vec();
-        match weights.iter().position(|w| !w.is_finite()) {
+        match weights.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
             None => Ok(weights),
             Some(i) => {
-                let message = format!("weight {i} of {k} is {}; weights must be finite", weights[i]);
+                let message = format!("weight {i} of {k} is {}; weights must be finite and at least 0", weights[i]);
                 Err(failure(&self.name, op::WEIGH, message).into())
             }
         }
@@ -112,7 +112,7 @@ impl Aggregator {
     /// What the agents of this round fill. `bound`: largest magnitude of an element of an update.
     pub fn collect(&mut self, weights: &[f64], bound: f64) -> Result<Collect<'_>> {
         match &mut self.rows {
-            None => Ok(Collect::Sum(Grid::new(weights.iter().map(|w| w.abs()).sum(), bound)?)),
+            None => Ok(Collect::Sum(Grid::new(weights.iter().sum(), bound)?)),
             Some(rows) => {
                 rows.prepare(weights.len())?;
                 Ok(Collect::Rows(rows))

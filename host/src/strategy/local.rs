@@ -48,11 +48,15 @@ fn term(value: &Value) -> Result<Term, String> {
         Some(v) => Err(format!("`{name}` of a term is {v}; it must be finite and at least 0")),
         None => Err(format!("a term lacks the number `{name}`")),
     };
+    let positive = |name: &str| match number(name)? {
+        0.0 => Err(format!("`{name}` of a term is 0; it must be positive")),
+        v => Ok(v),
+    };
     match map.str("term") {
         Some("prox") => Ok(Term::Prox { mu: number("mu")? }),
         Some("l2") => Ok(Term::L2 { lambda: number("lambda")? }),
-        Some("clip-grad") => Ok(Term::ClipGrad { max_norm: number("max_norm")? }),
-        Some("learning-rate-scale") => Ok(Term::LearningRateScale { factor: number("factor")? }),
+        Some("clip-grad") => Ok(Term::ClipGrad { max_norm: positive("max_norm")? }),
+        Some("learning-rate-scale") => Ok(Term::LearningRateScale { factor: positive("factor")? }),
         Some(other) => Err(format!("the term `{other}` is not one that this host trains with")),
         None => Err("a term has no name under `term`".into()),
     }
@@ -79,6 +83,8 @@ mod tests {
         assert!(parse(&plan(vec![unknown.into()])).unwrap_err().contains("`contrastive`"));
         let endless = Map::new().with("term", "prox").with("mu", f64::INFINITY);
         assert!(parse(&plan(vec![endless.into()])).unwrap_err().contains("`mu` of a term is inf"));
+        let still = Map::new().with("term", "learning-rate-scale").with("factor", 0.0);
+        assert!(parse(&plan(vec![still.into()])).unwrap_err().contains("`factor` of a term is 0"));
         let two = Map::new().with("phases", vec![Value::Map(Map::new()), Value::Map(Map::new())]);
         assert!(parse(&two).unwrap_err().contains("2 phases"));
         let start = Map::new().with("phases", vec![Value::Map(Map::new().with("start", "slot"))]);

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Fault, Kind},
-    plugin::{Callbacks, Instance, Plugin, Role},
+    plugin::{Callbacks, Instance, Manifest, Plugin, Role, StateScope},
     stages::{StageSpec, StageSpecs, failure, open},
     train::Layout,
 };
@@ -120,6 +120,7 @@ fn check(plugins: &[Plugin]) -> Result<()> {
     if plugins.len() > usize::from(u8::MAX) {
         return Err(Fault::new(Kind::Config, format!("{} plugins — a run takes at most 255", plugins.len())));
     }
+    plugins.iter().try_for_each(|plugin| check_alone(plugin.manifest()))?;
     for role in [Role::Attack, Role::Mix, Role::Post, Role::Select] {
         if let Some(plugin) = plugins.iter().find(|p| p.manifest().kinds.contains(&role)) {
             let name = &plugin.manifest().name;
@@ -149,4 +150,20 @@ fn check(plugins: &[Plugin]) -> Result<()> {
         return Err(Fault::new(Kind::Config, "plugins — none plays the role aggregate; add `fedavg`"));
     }
     Ok(())
+}
+
+/// What a manifest asks for and this host cannot give is refused, never ignored.
+fn check_alone(manifest: &Manifest) -> Result<()> {
+    let client_state = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client).map(|slot| &slot.name);
+    let asked = [("requires", manifest.requires.first()), ("needs", manifest.needs.first())]
+        .into_iter()
+        .chain([("keeps client state", client_state.into_iter().next())])
+        .find_map(|(verb, what)| Some((verb, what?)));
+    match asked {
+        None => Ok(()),
+        Some((verb, what)) => Err(Fault::new(
+            Kind::Config,
+            format!("plugin `{}` — it {verb} `{what}`, which this host does not do yet; leave it out", manifest.name),
+        )),
+    }
 }
