@@ -237,6 +237,7 @@ impl<'a> Run<'a> {
     fn info(&self) -> RunInfo {
         let num_clients = self.partition.train.num_clients();
         RunInfo {
+            config: self.config.clone(),
             data: self.experiment.data.name.clone(),
             model: self.experiment.model.name(),
             num_weights: self.weights.len(),

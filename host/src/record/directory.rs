@@ -11,13 +11,15 @@
 //! Where in the flow: made before any data are read, so that a folder that cannot be written stops the run early.
 //! What it never does: write into a folder that somebody else's files are in.
 
-use super::{Bug, Failure, Observer, Outcome, RoundRecord, RunInfo, Summary, files, metrics::MetricsFiles, report};
+use super::{
+    Bug, Failure, Observer, Outcome, RoundRecord, RunInfo, Summary, files, metrics, metrics::MetricsFiles, report,
+};
 use crate::{
     config::Config,
     error::{Fault, Kind},
     train::weights_file,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -30,7 +32,6 @@ use std::{
 /// Follows a run and writes its files.
 pub struct RunDirectory {
     path: PathBuf,
-    config: Config,
     /// What `config.toml` says.
     stored_config: String,
     /// The folder was named by us, not by the user.
@@ -61,12 +62,11 @@ impl RunDirectory {
     }
 
     fn claim(config: &Config, path: PathBuf, numbered: bool) -> Result<Self> {
-        let stored_config = repeatable(config, &[])?;
+        let stored_config = repeatable(config)?;
         create_new(&path, CONFIG, &stored_config)?;
         Ok(RunDirectory {
             metrics: MetricsFiles::create(&path)?,
             path,
-            config: config.clone(),
             stored_config,
             numbered,
             made: Instant::now(),
@@ -87,14 +87,13 @@ impl RunDirectory {
 
     /// Writes down why the run stopped: `error.json`, or `crash.json` for a bug of ours, and the rounds done.
     ///
-    /// A numbered folder in which nothing had begun is removed instead, so that a misspelt plugin leaves no litter;
-    /// then this returns `None`, else the file that tells the story.
+    /// Where nothing had begun, our files are removed instead, and the folder too if we numbered it: a misspelt plugin
+    /// leaves no litter, and the corrected command finds its folder free. Then this returns `None`, else the file that
+    /// tells the story.
     pub fn fail(&mut self, error: &anyhow::Error) -> Result<Option<PathBuf>> {
         let bug = error.downcast_ref::<Bug>();
-        if self.numbered && self.info.is_none() && bug.is_none() {
-            fs::remove_dir_all(&self.path).map_err(|error| files::failed(&self.path, error))?;
-            // Its parent too, if this was the first run; that fails if there are others, and that is meant.
-            let _ = self.path.parent().map(fs::remove_dir);
+        if self.info.is_none() && bug.is_none() {
+            self.remove_what_we_made().map_err(|error| files::failed(&self.path, error))?;
             return Ok(None);
         }
         files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)?;
@@ -106,6 +105,18 @@ impl RunDirectory {
         Ok(Some(self.path.join(name)))
     }
 
+    fn remove_what_we_made(&self) -> std::io::Result<()> {
+        for name in [CONFIG, metrics::JSONL, metrics::CSV] {
+            fs::remove_file(self.path.join(name))?;
+        }
+        if self.numbered {
+            fs::remove_dir(&self.path)?;
+            // Its parent too, if this was the first run; that fails if there are others, and that is meant.
+            let _ = self.path.parent().map(fs::remove_dir);
+        }
+        Ok(())
+    }
+
     fn summarise(&self, outcome: Option<&Outcome>) -> Summary {
         Summary::new(self.info.as_ref(), &self.rounds, outcome, self.made.elapsed().as_secs_f64())
     }
@@ -113,8 +124,7 @@ impl RunDirectory {
 
 impl Observer for RunDirectory {
     fn start(&mut self, info: &RunInfo) -> Result<()> {
-        let hashes: Vec<&str> = info.plugins.iter().map(|plugin| plugin.blake3.as_str()).collect();
-        self.stored_config = repeatable(&self.config, &hashes)?;
+        self.stored_config = repeatable(&info.config)?;
         files::write(&self.path, CONFIG, self.stored_config.as_bytes())?;
         self.info = Some(info.clone());
         files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)
@@ -153,17 +163,10 @@ fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// The configuration that repeats the run: each plugin pinned by its hash, and no run directory, because the
-/// repetition needs one of its own. The records of a run begin with the configured plugins in their order.
-fn repeatable(config: &Config, hashes: &[&str]) -> Result<String> {
+/// The configuration that repeats the run: without a run directory, because the repetition needs one of its own.
+fn repeatable(config: &Config) -> Result<String> {
     let mut config = config.clone();
     config.host.out = None;
-    if !hashes.is_empty() {
-        ensure!(hashes.len() >= config.plugins.len(), "the run has fewer plugins than its configuration");
-        for (plugin, hash) in config.plugins.iter_mut().zip(hashes) {
-            plugin.blake3 = Some(hash.to_string());
-        }
-    }
     config.to_toml()
 }
 

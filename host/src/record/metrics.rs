@@ -66,8 +66,8 @@ pub(super) fn json_line(record: &RoundRecord) -> std::io::Result<String> {
     Ok(serde_json::to_string(record)? + "\n")
 }
 
-const JSONL: &str = "metrics.jsonl";
-const CSV: &str = "metrics.csv";
+pub(super) const JSONL: &str = "metrics.jsonl";
+pub(super) const CSV: &str = "metrics.csv";
 
 type Column = (&'static str, fn(&RoundRecord) -> String);
 

@@ -20,7 +20,7 @@ pub use failure::{Bug, Failure};
 pub use summary::{BestRound, FinalRound, LastRounds, Summary};
 pub use units::{bytes, count, percent, seconds};
 
-use crate::train::Layout;
+use crate::{config::Config, train::Layout};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -67,6 +67,8 @@ pub struct Spread {
 /// Known before round 0.
 #[derive(Clone, Debug)]
 pub struct RunInfo {
+    /// Resolved: every plugin by its hash and with all its parameters.
+    pub config: Config,
     pub data: String,
     pub model: String,
     pub num_weights: usize,

@@ -24,6 +24,7 @@ fn plugin(name: &str, kinds: &[Role], parameters: &[(&str, serde_json::Value)]) 
 
 fn info(num_clients: usize, rounds: u64, class_counts: Vec<Vec<u32>>) -> RunInfo {
     RunInfo {
+        config: crate::config::Config::default(),
         data: "optdigits".into(),
         model: "mlp [64]".into(),
         num_weights: 4810,
