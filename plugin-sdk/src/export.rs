@@ -243,9 +243,11 @@ unsafe fn enter<T: Exported>(context: *mut u8, f: impl FnOnce(&mut T) -> Result<
 fn guarded<R>(host: Host, f: impl FnOnce() -> Result<R>) -> Result<R> {
     let _entered = host.enter();
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|payload| {
-        // Dropping a foreign payload could panic again, out here where nothing catches it. The leak is bounded:
+        // Dropping an unknown payload could panic again, out here where nothing catches it. The leak is bounded:
         // a panic ends its instance.
-        std::mem::forget(payload);
+        if !payload.is::<String>() && !payload.is::<&str>() {
+            std::mem::forget(payload);
+        }
         let message = PANIC.take().unwrap_or_else(|| "the plugin panicked".into());
         Err(Error { code: status::E_PANIC, message })
     })

@@ -77,6 +77,10 @@ fn ensure_target(root: &Path) -> Result<()> {
     let advice = "the shipped plugins are committed, so this is needed only to build plugins";
     match Command::new("rustup").current_dir(root).args(["target", "add", TARGET]).status() {
         Ok(status) if status.success() && installed()? => Ok(()),
+        Ok(status) if status.success() => bail!(
+            "rustup has the target `{TARGET}`, but the `rustc` in use is not rustup's and lacks it; unset `RUSTC`, \
+             or put rustup's `rustc` first on the path; {advice}"
+        ),
         Ok(status) => bail!("`rustup target add {TARGET}` failed ({status}); it needs network access once; {advice}"),
         Err(error) => bail!(
             "the compiler lacks the target `{TARGET}` and `rustup` cannot be started ({error}); \
