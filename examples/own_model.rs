@@ -59,6 +59,7 @@ fn main() -> Result<()> {
     let data = Dataset::from_arrays("ring", vec![2], 2, ring(4_000, 1), ring(1_000, 2))?;
     let mut config = Config::default();
     config.partition.kind = PartitionKind::Dirichlet;
+    config.partition.alpha = Some(1.0);
     config.partition.num_clients = 40;
     config.train.learning_rate = 0.5;
     config.plugins = vec![config::Plugin::shipped("fedprox"), config::Plugin::shipped("trimmed-mean")];

@@ -37,6 +37,12 @@ fn values_out_of_range_are_named_with_the_range() {
     check(&lab, &["--set", "federation.fraction-train=1.5"], 3, &["fraction-train", "1.5"]);
     check(&lab, &["--set", "train.batch-size=0"], 3, &["batch-size"]);
     check(&lab, &["--set", "train.batch-size=\"all\""], 3, &["batch-size"]);
+    check(&lab, &["--set", "train.local-epochs=9223372036854775807"], 3, &["train.local-epochs"]);
+    check(&lab, &["--set", "model.hidden=[9223372036854775807]"], 3, &["model.hidden"]);
+    check(&lab, &["--set", "federation.update-bound=1e15"], 3, &["update-bound", "1048576"]);
+    check(&lab, &["--set", "federation.server-learning-rate=1e39"], 7, &["server-learning-rate"]);
+    check(&lab, &["--plugin", "fedprox:mu=1e300"], 6, &["`mu`", "single precision"]);
+    check(&lab, &["--threads", "3000"], 3, &["host.threads", "1024"]);
     check(&lab, &["--device", "gpu"], 3, &["gpu"]);
 }
 

@@ -35,7 +35,7 @@ fn two_plugins_in_a_role_for_one_are_refused_by_name() {
 }
 
 #[test]
-fn the_order_of_stages_of_one_role_counts_and_that_of_roles_does_not() {
+fn roles_act_in_their_own_order_however_they_are_given() {
     let lab = Lab::new();
     let weights = |name: &str, plugins: [&'static str; 2]| {
         lab.weights(name, &small(&["--plugin", plugins[0], "--plugin", plugins[1]]))

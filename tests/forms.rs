@@ -34,6 +34,10 @@ fn a_native_plugin_is_refused_until_its_hash_is_approved() {
     let refused = lab.colla(&small(&["--plugin", path]));
     assert_eq!(refused.code, 5, "{}", refused.stderr);
     assert!(refused.stderr.contains(&format!("--allow-native={hash}")), "{}", refused.stderr);
+    lab.write("self-approved.toml", format!("[host]\nallow-native = [\"{hash}\"]\n[[plugin]]\npath = \"{path}\"\n"));
+    let own = lab.colla(&["self-approved.toml"]);
+    assert_eq!(own.code, 3, "an experiment cannot approve its own native code: {}", own.stderr);
+    assert!(own.stderr.contains("allow-native"), "{}", own.stderr);
     let other = lab.colla(&small(&["--plugin", path, &format!("--allow-native={}", "0".repeat(64))]));
     assert_eq!(other.code, 5, "{}", other.stderr);
 }

@@ -6,7 +6,8 @@ use super::support::{Lab, small};
 fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     let wat = format!(
         r#"(module
-          (memory (export "memory") 2)
+          {DRAW}
+          (memory (export "memory") 4)
           (global $top (mut i32) (i32.const 4096))
           (func (export "colla_abi_version") (result i32) (i32.const 65536))
           (func (export "colla_alloc") (param $size i32) (param $align i32) (result i32)
@@ -39,6 +40,9 @@ fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     module
 }
 
+/// The import of random numbers: scope, stream, offset, kind, out, n.
+const DRAW: &str = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
+
 fn leb128(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
@@ -52,7 +56,9 @@ fn leb128(mut value: usize) -> Vec<u8> {
 }
 
 fn manifest(kind: &str, more: &str) -> String {
-    format!(r#"{{"abi":"1.0","name":"hostile","version":"0.1.0","kinds":["{kind}"],"summary":"does wrong"{more}}}"#)
+    format!(
+        r#"{{"abi":"1.0","name":"hostile","version":"0.1.0","kinds":["{kind}"],"rng":true,"summary":"does wrong"{more}}}"#
+    )
 }
 
 const ROWS: &str = r#","reduce":["rows"]"#;
@@ -157,4 +163,66 @@ fn what_a_manifest_asks_for_and_the_host_cannot_give_is_refused_by_name() {
     let finished = lab.colla(&small(&["--plugin", "mixer.wasm"]));
     assert_eq!(finished.code, 3, "{}", finished.stderr);
     assert!(finished.stderr.contains("plays the role mix"), "{}", finished.stderr);
+}
+
+/// A compressor that keeps the vector to itself, sends four bytes, and gives the vector back. The server's side knows
+/// what travelled and nothing else, so nothing arrives.
+#[test]
+fn a_compressor_that_remembers_what_it_encoded_cheats_itself_only() {
+    let copy = |from: &str, to: &str| {
+        format!(
+            "(block $done (loop $next
+              (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
+              (i32.store (i32.add {to} (i32.shl (local.get $i) (i32.const 2)))
+                (i32.load (i32.add {from} (i32.shl (local.get $i) (i32.const 2)))))
+              (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next)))"
+        )
+    };
+    let (kept, row) = ("(i32.const 200000)", "(i32.load (i32.load offset=32 (local.get $block)))");
+    let body = format!(
+        "(if (i32.eq (local.get $op) (i32.const 39))
+           (then {} (i32.store offset=96 (local.get $block) (i32.const 4)))
+           (else {}))
+         (i32.const 0)",
+        copy(row, kept),
+        copy(kept, "(i32.load offset=52 (local.get $block))")
+    );
+    let bound = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
+    let lab = Lab::new();
+    lab.write("cheat.wasm", plugin(&manifest("compress", bound), OK, &body));
+    let cheated = lab.weights("cheated", &small(&["--plugin", "cheat.wasm"]));
+    assert_eq!(cheated, lab.weights("untrained", &small(&["--set", "federation.num-server-rounds=0"])));
+}
+
+/// Draws of round scope differ from round to round in the roles that run on the server.
+#[test]
+fn random_numbers_of_the_server_are_new_in_every_round() {
+    // rand_fill(round, stream 0, offset 0, uniform, out, n)
+    let noise = "(call $draw (i32.const 1) (i32.const 0) (i64.const 0) (i32.const 1)
+        (i32.load offset=52 (local.get $block)) (i32.load offset=24 (local.get $block)))";
+    for (role, more) in [("server-step", ""), ("aggregate", ROWS)] {
+        let lab = Lab::new();
+        lab.write("noise.wasm", plugin(&manifest(role, more), OK, noise));
+        let after = |rounds: &'static str| {
+            let rounds = format!("federation.num-server-rounds={rounds}");
+            lab.run(&rounds.clone(), &small(&["--plugin", "noise.wasm", "--set", &rounds])).weights()
+        };
+        let (start, one, two) = (after("0"), after("1"), after("2"));
+        // A server step that writes noise replaces the weights; an aggregate that is noise is added to them.
+        let moved = |to: &[f32], from: &[f32]| match role {
+            "server-step" => to.to_vec(),
+            _ => to.iter().zip(from).map(|(a, b)| a - b).collect::<Vec<f32>>(),
+        };
+        let (first, second) = (moved(&one, &start), moved(&two, &one));
+        let apart = first.iter().zip(&second).filter(|(a, b)| (*a - *b).abs() > 1e-3).count();
+        assert!(apart > first.len() / 2, "{role}: {apart} of {} values are new", first.len());
+    }
+}
+
+#[test]
+fn a_denominator_that_blows_the_aggregate_up_is_the_rule_s_fault() {
+    let lab = Lab::new();
+    let finished = lab.colla(&small(&["--plugin", "fedavg:denominator=1e-300"]));
+    assert_eq!(finished.code, 6, "{}", finished.stderr);
+    assert!(finished.stderr.contains("plugin `fedavg`, DENOMINATOR"), "{}", finished.stderr);
 }

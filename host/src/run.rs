@@ -45,8 +45,15 @@ impl Experiment {
     }
 
     /// An experiment on the caller's own data and model; `[data]` and `[model]` of the configuration are not looked at.
+    /// Errors: `Kind::Config` for settings that are out of range; those of loading plugins.
     pub fn new(mut config: Config, data: Arc<Dataset>, model: Arc<dyn Model>) -> Result<Self> {
+        config.resolve();
+        config.check()?;
         let plugins = load_plugins(&mut config)?;
+        // The stored configuration must mean the same files from any folder.
+        for path in [&mut config.data.path, &mut config.model.init, &mut config.partition.cache].into_iter().flatten() {
+            *path = std::path::absolute(&*path)?;
+        }
         Ok(Experiment { config, data, model, plugins })
     }
 
@@ -160,7 +167,7 @@ impl<'a> Run<'a> {
             round,
             weights: &self.weights,
             tasks: &tasks,
-            collect: self.aggregator.collect(&weights, self.config.federation.update_bound)?,
+            collect: self.aggregator.collect(&self.roster, round, &weights, self.config.federation.update_bound)?,
             broadcasts: &broadcasts,
         };
         let received = self.engine.round(&job, &mut |done| observer.clients(round, done, tasks.len()))?;
@@ -173,10 +180,10 @@ impl<'a> Run<'a> {
             num_clients: self.partition.train.num_clients(),
             weight_sum: weights.iter().sum(),
         };
-        self.weights = self.server_step.apply(&self.weights, &update, facts)?;
+        self.weights = self.server_step.apply(&mut self.roster, &self.weights, &update, facts)?;
 
         let mut record = self.record(round, train_seconds, &received.reports);
-        record.plugin = self.roster.end(&round_summary(&record, &received.reports))?;
+        record.plugin = self.roster.end(round, &round_summary(&record, &received.reports))?;
         self.evaluate(round, &mut record)?;
         record.seconds = start.elapsed().as_secs_f64();
         self.clients_trained += record.clients;
@@ -300,7 +307,7 @@ fn steps(config: &config::Train, rows: usize) -> (usize, u64) {
     };
     let steps = match config.local_steps {
         Some(steps) => steps as u64,
-        None => (config.local_epochs * rows.div_ceil(batch_size)) as u64,
+        None => (config.local_epochs as u64).saturating_mul(rows.div_ceil(batch_size) as u64),
     };
     (batch_size, steps)
 }

@@ -1,10 +1,18 @@
 //! Every range that a doc comment in [`super`] promises, checked once, so that nobody below checks again.
 //! What depends on the data or on a manifest is checked where those are known.
 
-use super::{Config, Plugin};
+use super::{BatchSize, Config, Plugin};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use std::fmt::Display;
+
+/// The exact grid is as coarse as this bound is large: beyond 2²⁰ it would eat into the precision of an update.
+const MAX_UPDATE_BOUND: f64 = 1_048_576.0;
+const MAX_STEPS: usize = 1_000_000_000;
+const MAX_EPOCHS: usize = 1_000_000;
+/// Random streams are keyed by 31 bits of the round.
+const MAX_ROUNDS: usize = 1_000_000_000;
+const MAX_THREADS: usize = 1024;
 
 impl Config {
     /// Errors: `Kind::Config` naming key, value and rule of the first value that is out of range.
@@ -32,36 +40,50 @@ impl Config {
         let share = partition.test_fraction;
         rule("partition.test-fraction", share, (0.0..1.0).contains(&share), "at least 0 and below 1")?;
         rule("partition.seed", partition.seed, partition.seed <= i64::MAX as u64, "at most 9223372036854775807")?;
-        let narrow = self.model.hidden.iter().all(|&width| width >= 1);
-        rule("model.hidden", format!("{:?}", self.model.hidden), narrow, "a list of widths of at least 1")
+        let hidden = &self.model.hidden;
+        let narrow = hidden.len() <= 64 && hidden.iter().all(|width| (1..=65_536).contains(width));
+        rule("model.hidden", format!("{hidden:?}"), narrow, "a list of at most 64 widths from 1 to 65536")
     }
 
     fn check_training(&self) -> Result<()> {
         let train = &self.train;
+        rule("train.batch-size", 0, train.batch_size != BatchSize::Rows(0), "a positive number or \"full\"")?;
         rule("train.learning-rate", train.learning_rate, positive(train.learning_rate), "a finite number above 0")?;
         rule("train.momentum", train.momentum, (0.0..1.0).contains(&train.momentum), "at least 0 and below 1")?;
         let decay = train.weight_decay;
         rule("train.weight-decay", decay, decay >= 0.0 && decay.is_finite(), "a finite number of at least 0")?;
         match train.local_steps {
-            Some(steps) => rule("train.local-steps", steps, steps >= 1, "at least 1"),
-            None => rule("train.local-epochs", train.local_epochs, train.local_epochs >= 1, "at least 1"),
+            Some(steps) => rule("train.local-steps", steps, (1..=MAX_STEPS).contains(&steps), "from 1 to 1000000000"),
+            None => {
+                let epochs = train.local_epochs;
+                rule("train.local-epochs", epochs, (1..=MAX_EPOCHS).contains(&epochs), "from 1 to 1000000")
+            }
         }
     }
 
     fn check_rounds(&self) -> Result<()> {
         let (federation, evaluate) = (&self.federation, &self.evaluate);
+        let rounds = federation.num_server_rounds;
+        rule("federation.num-server-rounds", rounds, rounds <= MAX_ROUNDS, "at most 1000000000")?;
         let share = federation.fraction_train;
         rule("federation.fraction-train", share, share > 0.0 && share <= 1.0, "above 0 and at most 1")?;
         let rate = federation.server_learning_rate;
         rule("federation.server-learning-rate", rate, positive(rate), "a finite number above 0")?;
         let bound = federation.update_bound;
-        rule("federation.update-bound", bound, positive(bound), "a finite number above 0")?;
+        rule(
+            "federation.update-bound",
+            bound,
+            bound > 0.0 && bound <= MAX_UPDATE_BOUND,
+            "above 0 and at most 1048576",
+        )?;
         rule("evaluate.every", evaluate.every, evaluate.every >= 1, "at least 1")?;
         let share = evaluate.fraction_evaluate;
         rule("evaluate.fraction-evaluate", share, share > 0.0 && share <= 1.0, "above 0 and at most 1")
     }
 
     fn check_host(&self) -> Result<()> {
+        let threads = self.host.threads;
+        rule("host.threads", threads, threads <= MAX_THREADS, "at most 1024")?;
         for hash in &self.host.allow_native {
             rule("host.allow-native", format!("\"{hash}\""), is_blake3(hash), "the 64 hexadecimal digits of a BLAKE3")?;
         }

@@ -207,7 +207,8 @@ pub struct Federation {
     pub sampling: Sampling,
     /// Step length of the server when no plugin takes the server step. Default 1.
     pub server_learning_rate: f64,
-    /// Largest magnitude of one element of an update; beyond it the client has diverged. Default 64.
+    /// Largest magnitude of one element of an update, at most 2²⁰; beyond it the client has diverged. Sums are exact on
+    /// a grid made for this bound, so a mean over K clients is off by at most K·bound·2⁻⁵¹. Default 64.
     pub update_bound: f64,
 }
 
@@ -272,8 +273,9 @@ pub struct Host {
     /// Run directory. Default: the next free `runs/0001`, `runs/0002`, …
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<PathBuf>,
-    /// BLAKE3 hashes of native plugin files that may be loaded. Default: none.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// BLAKE3 hashes of native plugin files that may be loaded. Default: none. Approval is a matter of the person at the
+    /// machine: an experiment file can neither give it nor keep it.
+    #[serde(skip)]
     pub allow_native: Vec<String>,
 }
 

@@ -1,20 +1,13 @@
 //! `--set key=value` on the table that was read, before it becomes a [`super::Config`].
 
-use super::keys::ALIASES;
+use super::{Partition, PartitionKind, keys::ALIASES};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use toml::{Table, Value};
 
 /// Keys of the file that lose their meaning when the command line sets another: of the two sources of data only one
 /// may be given, and each kind of partition has keys of its own.
-const DISPLACED: [(&str, &[&str]); 3] = [
-    ("data.name", &["data.path"]),
-    ("data.path", &["data.name"]),
-    (
-        "partition.kind",
-        &["partition.alpha", "partition.sigma", "partition.shards-per-client", "partition.classes-per-client"],
-    ),
-];
+const DISPLACED: [(&str, &str); 2] = [("data.name", "data.path"), ("data.path", "data.name")];
 
 /// Sets each `(key path, value)` in order; a later one wins.
 ///
@@ -22,11 +15,30 @@ const DISPLACED: [(&str, &[&str]); 3] = [
 /// not exist yet are created, elements of lists are reached by their index (`plugin.0.mu`).
 /// Errors: `Kind::Config` where the path leads through a plain value or past the end of a list.
 pub(super) fn apply(table: &mut Table, overrides: &[(String, String)]) -> Result<()> {
-    for (key, _) in overrides {
-        let displaced = DISPLACED.iter().filter(|(chosen, _)| chosen == key).flat_map(|(_, others)| *others);
+    for (key, value) in overrides {
+        let displaced = DISPLACED.iter().filter(|(chosen, _)| chosen == key).map(|(_, other)| *other);
         displaced.for_each(|other| drop(remove(table, other)));
+        if key == "partition.kind" {
+            unused_keys(&parse(value)).into_iter().for_each(|other| drop(remove(table, other)));
+        }
     }
     overrides.iter().try_for_each(|(key, value)| set(table, canonical(key), parse(value)))
+}
+
+/// The keys of `[partition]` that a kind does not use. None for a word that is no kind: that is told later.
+fn unused_keys(kind: &Value) -> Vec<&'static str> {
+    let Ok(kind) = kind.clone().try_into::<PartitionKind>() else { return Vec::new() };
+    let mut used = Partition { kind, ..Partition::default() };
+    used.resolve();
+    [
+        ("partition.alpha", used.alpha.is_some()),
+        ("partition.sigma", used.sigma.is_some()),
+        ("partition.shards-per-client", used.shards_per_client.is_some()),
+        ("partition.classes-per-client", used.classes_per_client.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(key, used)| (!used).then_some(key))
+    .collect()
 }
 
 /// Renames the keys that were given under their other name.

@@ -5,6 +5,7 @@
 //! What it never does: let a plugin flood or reprogram the terminal.
 
 use super::text;
+use std::io::Write;
 use std::{
     sync::Mutex,
     time::{Duration, Instant},
@@ -75,7 +76,8 @@ fn level_name(level: u32) -> &'static str {
 
 /// The only place where a plugin's words leave the host.
 fn write_line(plugin: &str, level: &str, line: &str) {
-    eprintln!("plugin `{plugin}` {level}: {line}");
+    // A closed standard error must not stop the run.
+    let _ = writeln!(std::io::stderr(), "plugin `{plugin}` {level}: {line}");
 }
 
 #[cfg(test)]

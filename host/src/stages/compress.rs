@@ -18,29 +18,45 @@ use anyhow::Result;
 use colla_plugin_sdk::{Map, abi::op};
 
 pub struct Compressor {
-    stage: Stage,
-    bytes: Span,
+    /// The client's side.
+    encoder: Stage,
+    /// The server's side, an instance of its own: it knows the bytes that travelled and nothing else.
+    decoder: Stage,
+    encoded: Span,
+    received: Span,
     message: Message,
     error_feedback: bool,
 }
 
 impl Compressor {
     pub fn new(spec: &StageSpec, run_seed: u64, layout: &Layout) -> Result<Self> {
-        let mut stage = Stage::new(spec, run_seed, layout)?;
-        let capacity = capacity(spec.plugin.manifest().max_encoded, stage.data.len);
-        let bytes = Span { buffer: stage.instance.alloc(capacity)?, start: 0, len: capacity };
-        Ok(Compressor { stage, bytes, message: Message::default(), error_feedback: spec.plugin.error_feedback() })
+        let mut sides = [Stage::new(spec, run_seed, layout)?, Stage::new(spec, run_seed, layout)?];
+        let capacity = capacity(spec.plugin.manifest().max_encoded, sides[0].data.len);
+        let mut room = |side: usize| -> Result<Span> {
+            Ok(Span { buffer: sides[side].instance.alloc(capacity)?, start: 0, len: capacity })
+        };
+        let (encoded, received) = (room(0)?, room(1)?);
+        let [encoder, decoder] = sides;
+        Ok(Compressor {
+            encoder,
+            decoder,
+            encoded,
+            received,
+            message: Message::default(),
+            error_feedback: spec.plugin.error_feedback(),
+        })
     }
 
     pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
-        self.stage.sync(broadcasts)
+        self.encoder.sync(broadcasts)?;
+        self.decoder.sync(broadcasts)
     }
 
     /// Replaces the update by what the server decodes, and returns the bytes that travelled.
     pub fn transfer(&mut self, update: &mut [f32], round: u64, client: ClientId, states: &ClientStates) -> Result<u64> {
         if !self.error_feedback {
             self.encode(update, round, client)?;
-            self.decode(update)?;
+            self.decode(update, round, client)?;
             return Ok(self.message.len() as u64);
         }
         let mut residual = states.take_residual(client, update.len());
@@ -48,7 +64,7 @@ impl Compressor {
             *r += u;
         }
         self.encode(&residual, round, client)?;
-        self.decode(update)?;
+        self.decode(update, round, client)?;
         for (r, sent) in residual.iter_mut().zip(update.iter()) {
             *r -= sent;
         }
@@ -57,7 +73,7 @@ impl Compressor {
     }
 
     fn encode(&mut self, vector: &[f32], round: u64, client: ClientId) -> Result<()> {
-        let stage = &mut self.stage;
+        let stage = &mut self.encoder;
         let mut scan = stage.begin(vector, round, client);
         self.message.clear();
         for unit in 0..stage.pieces.len() {
@@ -69,28 +85,29 @@ impl Compressor {
                 n: data.len,
                 rows: &[data],
                 table: Some(table),
-                output: Some(self.bytes),
+                output: Some(self.encoded),
                 ..Block::default()
             };
             let done = stage.instance.block(op::ENCODE, &block)?;
-            self.message.push(&stage.instance.bytes(self.bytes.buffer)[..done.output_len]);
+            self.message.push(&stage.instance.bytes(self.encoded.buffer)[..done.output_len]);
         }
         Ok(())
     }
 
-    fn decode(&mut self, vector: &mut [f32]) -> Result<()> {
-        let stage = &mut self.stage;
+    fn decode(&mut self, vector: &mut [f32], round: u64, client: ClientId) -> Result<()> {
+        let stage = &mut self.decoder;
+        stage.key_streams(round, client);
         for (unit, piece) in self.message.pieces().enumerate() {
             let range = stage.pieces[unit].clone();
             let data = Span { len: range.len(), ..stage.data };
-            stage.instance.bytes_mut(self.bytes.buffer)[..piece.len()].copy_from_slice(piece);
-            // What the client sent is all that the server has: the encoder's input must not shine through.
+            stage.instance.bytes_mut(self.received.buffer)[..piece.len()].copy_from_slice(piece);
+            // What the last upload left here must not shine through.
             stage.instance.floats_mut(data).fill(0.0);
             let block = Block {
                 offset: range.start as u64,
                 unit: unit as u32,
                 n: data.len,
-                input: Some(Span { len: piece.len(), ..self.bytes }),
+                input: Some(Span { len: piece.len(), ..self.received }),
                 out: Some(data),
                 ..Block::default()
             };

@@ -55,10 +55,15 @@ impl Stage {
         Ok(())
     }
 
-    /// Sets the streams to this client's and measures the whole vector.
-    pub fn begin(&mut self, vector: &[f32], round: u64, client: ClientId) -> Scan {
+    /// Sets the random streams to this client's.
+    pub fn key_streams(&mut self, round: u64, client: ClientId) {
         let (run_seed, position) = (self.run_seed, self.position);
         self.instance.set_callbacks(Callbacks { run_seed, position, round, client: client.0.into() });
+    }
+
+    /// Sets the streams and measures the whole vector.
+    pub fn begin(&mut self, vector: &[f32], round: u64, client: ClientId) -> Scan {
+        self.key_streams(round, client);
         self.plan.scan(vector)
     }
 

@@ -110,11 +110,12 @@ impl Aggregator {
     }
 
     /// What the agents of this round fill. `bound`: largest magnitude of an element of an update.
-    pub fn collect(&mut self, weights: &[f64], bound: f64) -> Result<Collect<'_>> {
+    pub fn collect(&mut self, roster: &Roster, round: u64, weights: &[f64], bound: f64) -> Result<Collect<'_>> {
         match &mut self.rows {
             None => Ok(Collect::Sum(Grid::new(weights.iter().sum(), bound)?)),
             Some(rows) => {
                 rows.prepare(weights.len())?;
+                rows.open_round(&|instance| roster.members[self.index].open_round(instance, round))?;
                 Ok(Collect::Rows(rows))
             }
         }
@@ -134,8 +135,23 @@ impl Aggregator {
         }
         match (&mut self.rows, sum) {
             (Some(rows), _) => rows.reduce(executor, weights),
-            (None, Some(sum)) => Ok(sum.mean(self.denominator(roster, weights)?)),
+            (None, Some(sum)) => self.mean(&sum, self.denominator(roster, weights)?),
             (None, None) => Ok(vec![0.0; len]),
+        }
+    }
+
+    /// A denominator so small that the mean leaves single precision is the plugin's fault, not a client's.
+    fn mean(&self, sum: &GridSum, denominator: f64) -> Result<Vec<f32>> {
+        let mean = sum.mean(denominator);
+        match mean.iter().position(|x| !x.is_finite()) {
+            None => Ok(mean),
+            Some(index) => {
+                let message = format!(
+                    "answered {denominator}, with which element {index} of the aggregate is {}; an aggregate must be finite",
+                    mean[index]
+                );
+                Err(failure(&self.name, op::DENOMINATOR, message).into())
+            }
         }
     }
 

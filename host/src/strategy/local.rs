@@ -17,6 +17,7 @@ pub fn terms(roster: &mut Roster, round: u64, client: ClientId, num_examples: us
             .with("client", i64::from(client.0))
             .with("num_examples", num_examples as i64)
             .with("broadcast", member.broadcast.clone());
+        member.control.set_callbacks(member.callbacks(round, Some(client)));
         let plan = member.control.call(op::CLIENT_BEGIN, &message)?;
         let parsed = parse(&plan).map_err(|message| failure(member.name(), op::CLIENT_BEGIN, message))?;
         terms.extend(parsed);
@@ -44,8 +45,8 @@ fn term(value: &Value) -> Result<Term, String> {
         return Err(format!("a term is {value:?}; it must be a map"));
     };
     let number = |name: &str| match map.f64(name) {
-        Some(v) if v.is_finite() && v >= 0.0 => Ok(v as f32),
-        Some(v) => Err(format!("`{name}` of a term is {v}; it must be finite and at least 0")),
+        Some(v) if (v as f32).is_finite() && v >= 0.0 => Ok(v as f32),
+        Some(v) => Err(format!("`{name}` of a term is {v}; it must be finite in single precision and at least 0")),
         None => Err(format!("a term lacks the number `{name}`")),
     };
     let positive = |name: &str| match number(name)? {

@@ -1,6 +1,7 @@
 //! Who plays which role: the plugins of a run, checked as a composition.
 
 use crate::{
+    client::ClientId,
     error::{Fault, Kind},
     plugin::{Callbacks, Instance, Manifest, Plugin, Role, StateScope},
     stages::{StageSpec, StageSpecs, failure, open},
@@ -12,6 +13,8 @@ use std::collections::BTreeMap;
 
 /// Largest broadcast of one plugin.
 const MAX_BROADCAST_BYTES: usize = 64 << 10;
+/// Most metrics of one plugin in one round.
+const MAX_METRICS: usize = 64;
 
 /// One plugin of the run with its control instance.
 pub struct Member {
@@ -30,6 +33,22 @@ impl Member {
 
     pub fn position(&self) -> u8 {
         self.position
+    }
+
+    /// Keys the random streams of one of this plugin's instances, and passes on what the plugin broadcasts this round.
+    /// Every data-plane instance is told so once a round, before its first block.
+    pub fn open_round(&self, instance: &mut dyn Instance, round: u64) -> Result<()> {
+        instance.set_callbacks(self.callbacks(round, None));
+        if !self.broadcast.0.is_empty() {
+            instance.call(op::SYNC, &self.broadcast)?;
+        }
+        Ok(())
+    }
+
+    /// Client scope means `client`; where no client is meant, only the run's and the round's streams differ.
+    pub fn callbacks(&self, round: u64, client: Option<ClientId>) -> Callbacks {
+        let (run_seed, position) = (self.run_seed, self.position);
+        Callbacks { run_seed, position, round, client: client.map_or(0, |id| id.0.into()) }
     }
 
     pub fn has(&self, role: Role) -> bool {
@@ -78,8 +97,7 @@ impl Roster {
     pub fn begin(&mut self, round: u64, cohort: usize) -> Result<()> {
         let message = Map::new().with("round", round as i64).with("cohort", cohort as i64);
         for member in &mut self.members {
-            let (run_seed, position) = (member.run_seed, member.position);
-            member.control.set_callbacks(Callbacks { run_seed, position, round, client: 0 });
+            member.control.set_callbacks(member.callbacks(round, None));
             member.broadcast = member.control.call(op::ROUND_BEGIN, &message)?;
             let bytes = member.broadcast.encode().len();
             if bytes > MAX_BROADCAST_BYTES {
@@ -96,24 +114,43 @@ impl Roster {
     }
 
     /// Closes the round at every plugin and collects what each wants recorded, under `plugin.<name>.<metric>`.
-    pub fn end(&mut self, summary: &Map) -> Result<BTreeMap<String, f64>> {
+    pub fn end(&mut self, round: u64, summary: &Map) -> Result<BTreeMap<String, f64>> {
         let mut metrics = BTreeMap::new();
         for member in &mut self.members {
+            member.control.set_callbacks(member.callbacks(round, None));
             let reply = member.control.call(op::ROUND_END, summary)?;
-            for (metric, value) in &reply.0 {
-                let value = match value {
-                    Value::F64(v) => *v,
-                    Value::I64(v) => *v as f64,
-                    other => {
-                        let message = format!("metric `{metric}` is {other:?}; it must be a number");
-                        return Err(failure(member.name(), op::ROUND_END, message).into());
-                    }
-                };
-                metrics.insert(format!("plugin.{}.{metric}", member.name()), value);
+            let named = read_metrics(&reply).map_err(|message| failure(member.name(), op::ROUND_END, message))?;
+            for (metric, value) in named {
+                let mut name = format!("plugin.{}.{metric}", member.name());
+                if metrics.contains_key(&name) {
+                    // The same plugin twice in one run: told apart by position.
+                    name = format!("plugin.{}-{}.{metric}", member.name(), member.position);
+                }
+                metrics.insert(name, value);
             }
         }
         Ok(metrics)
     }
+}
+
+/// Reads a reply to ROUND_END. Names end up in files and on screens, so they are held to the manifest's alphabet.
+fn read_metrics(reply: &Map) -> Result<Vec<(&str, f64)>, String> {
+    if reply.0.len() > MAX_METRICS {
+        return Err(format!("answered {} metrics; at most {MAX_METRICS} are allowed", reply.0.len()));
+    }
+    let metric = |(name, value): &'_ (String, Value)| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if !(1..=64).contains(&name.len()) || !name.chars().all(allowed) {
+            let name: String = name.chars().take(64).collect();
+            return Err(format!("metric {name:?}; a name is 1 to 64 letters, digits, `-` and `_`"));
+        }
+        match value {
+            Value::F64(v) if v.is_finite() => Ok(*v),
+            Value::I64(v) => Ok(*v as f64),
+            other => Err(format!("metric `{name}` is {other:?}; it must be a finite number")),
+        }
+    };
+    reply.0.iter().map(|entry| Ok((entry.0.as_str(), metric(entry)?))).collect()
 }
 
 fn check(plugins: &[Plugin]) -> Result<()> {

@@ -90,6 +90,11 @@ impl RowStore {
         }
     }
 
+    /// Opens the round at every instance: `open` keys its random streams and passes on the broadcast.
+    pub fn open_round(&mut self, open: &dyn Fn(&mut dyn Instance) -> Result<()>) -> Result<()> {
+        self.shards.iter().try_for_each(|shard| open(lock(shard).instance.as_mut()))
+    }
+
     /// REDUCE over the first `weights.len()` slots, P values.
     /// Errors: a plugin failure, also when a value is not finite.
     pub fn reduce(&mut self, executor: &Executor, weights: &[f64]) -> Result<Vec<f32>> {

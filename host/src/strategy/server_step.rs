@@ -3,7 +3,7 @@
 //! Without a plugin: w ← w + server-learning-rate · Δ. With one: STEP over frames of 65,536 elements, with the state
 //! slots (momentum, moments) that the manifest declares; the host owns them, so that checkpoints need no help.
 
-use super::Roster;
+use super::{Member, Roster};
 use crate::{
     error::{Fault, Kind},
     plugin::{Block, Instance, Role, Span, StateInit, StateScope},
@@ -33,6 +33,8 @@ pub enum ServerStep {
 
 /// A server step done by a plugin.
 pub struct PluginStep {
+    /// Position in the roster.
+    index: usize,
     name: String,
     instance: Box<dyn Instance>,
     base: Span,
@@ -63,13 +65,31 @@ impl ServerStep {
     }
 
     /// New weights, P values. Errors: a plugin failure, also when a new weight is not finite.
-    pub fn apply(&mut self, weights: &[f32], aggregate: &[f32], facts: StepFacts) -> Result<Vec<f32>> {
+    pub fn apply(
+        &mut self,
+        roster: &mut Roster,
+        weights: &[f32],
+        aggregate: &[f32],
+        facts: StepFacts,
+    ) -> Result<Vec<f32>> {
         match self {
-            ServerStep::Plain { learning_rate } => {
-                Ok(weights.iter().zip(aggregate).map(|(w, d)| w + *learning_rate * d).collect())
-            }
-            ServerStep::Plugin(step) => step.apply(weights, aggregate, facts),
+            ServerStep::Plain { learning_rate } => plain(weights, aggregate, *learning_rate),
+            ServerStep::Plugin(step) => step.apply(&mut roster.members[step.index], weights, aggregate, facts),
         }
+    }
+}
+
+fn plain(weights: &[f32], aggregate: &[f32], learning_rate: f32) -> Result<Vec<f32>> {
+    let new: Vec<f32> = weights.iter().zip(aggregate).map(|(w, d)| w + learning_rate * d).collect();
+    match new.iter().position(|w| !w.is_finite()) {
+        None => Ok(new),
+        Some(index) => Err(Fault::new(
+            Kind::Diverged,
+            format!(
+                "the server step — new weight {index} is {} with `federation.server-learning-rate = {learning_rate}`; lower it",
+                new[index]
+            ),
+        )),
     }
 }
 
@@ -93,17 +113,21 @@ impl PluginStep {
             spans.push(span()?);
             states.push(vec![init as f32; layout.len()]);
         }
-        Ok(PluginStep { name: manifest.name.clone(), instance, base, aggregate, out, spans, states })
+        Ok(PluginStep { index, name: manifest.name.clone(), instance, base, aggregate, out, spans, states })
     }
 
-    fn apply(&mut self, weights: &[f32], aggregate: &[f32], facts: StepFacts) -> Result<Vec<f32>> {
+    fn apply(&mut self, member: &mut Member, weights: &[f32], aggregate: &[f32], facts: StepFacts) -> Result<Vec<f32>> {
         let message = Map::new()
             .with("round", facts.round as i64)
             .with("accepted", facts.accepted as i64)
             .with("num_clients", facts.num_clients as i64)
             .with("weight_sum", facts.weight_sum)
             .with("aggregate_norm2", norm2(aggregate));
-        self.instance.call(op::STEP_BEGIN, &message)?;
+        // The control instance answers the control plane; its reply makes the data-plane instance ready.
+        member.control.set_callbacks(member.callbacks(facts.round, None));
+        let begun = member.control.call(op::STEP_BEGIN, &message)?;
+        member.open_round(self.instance.as_mut(), facts.round)?;
+        self.instance.call(op::SYNC, &begun)?;
         let mut new = vec![0.0; weights.len()];
         for (unit, out) in new.chunks_mut(FRAME).enumerate() {
             let start = unit * FRAME;

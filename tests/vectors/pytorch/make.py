@@ -1,6 +1,6 @@
 """What PyTorch makes of the local training cases beside this file: NAME.in.json -> NAME.out.json.
 
-    cargo test --release --lib train::pytorch -- --ignored write_the_inputs     # only after a change of the cases
+    COLLA_WRITE_VECTORS=1 cargo test --release --lib train::pytorch     # only after a change of the cases
     pip install torch numpy && python tests/vectors/pytorch/make.py
 
 Independent of the host: layers, losses, momentum, weight decay and the proximal term are PyTorch's, in float32 on one

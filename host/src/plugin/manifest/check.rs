@@ -48,6 +48,10 @@ impl Manifest {
     }
 
     fn check_roles(&self) -> Result<(), String> {
+        let stages = [Role::Normalize, Role::Compress, Role::Post].into_iter().filter(|&role| self.has(role)).count();
+        if stages > 1 {
+            return Err("a plugin can be only one of normalize, compress and post: they share operations".into());
+        }
         if self.kinds.is_empty() {
             return Err("`kinds` is empty; name at least one role, for example \"aggregate\"".into());
         }
