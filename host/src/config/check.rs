@@ -167,7 +167,7 @@ mod tests {
         );
         check(
             |c| c.model.hidden = vec![8, 0],
-            "config `model.hidden = [8, 0]`: must be a list of widths of at least 1",
+            "config `model.hidden = [8, 0]`: must be a list of at most 64 widths from 1 to 65536",
         );
         check(|c| c.train.learning_rate = 0.0, "config `train.learning-rate = 0`: must be a finite number above 0");
         check(

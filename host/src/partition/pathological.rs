@@ -31,14 +31,19 @@ pub fn lognormal_parts(task: &Task<'_>) -> Result<Vec<u32>> {
 /// `parts(attempt, class, its rows, its holders)` gives the sizes of a class's parts.
 fn draw(task: &Task<'_>, parts: impl Fn(u16, usize, u32, usize) -> Vec<u32>) -> Result<Vec<u32>> {
     let variates = task.num_clients() * task.settings.classes_per_client;
-    let fitting = redraw::until_minimum(task, variates, |attempt| {
+    let mut unfit = None;
+    let drawn = redraw::until_minimum(task, variates, |attempt| {
         let sets = LabelSets::random(task, attempt)?;
         // More holders of a class than it has rows: this draw leaves somebody empty, another one may not.
-        let Ok(parts) = sets.parts(task, 1, |class, rows, holders| parts(attempt, class, rows, holders)) else {
-            return Ok((vec![0], None));
-        };
-        Ok((sets.sizes(&parts), Some((sets, parts))))
-    })?;
+        match sets.parts(task, 1, |class, rows, holders| parts(attempt, class, rows, holders)) {
+            Ok(parts) => Ok((sets.sizes(&parts), Some((sets, parts)))),
+            Err(error) => {
+                unfit = Some(error);
+                Ok((vec![0], None))
+            }
+        }
+    });
+    let fitting = drawn.map_err(|error| unfit.unwrap_or(error))?;
     // A draw that did not fit has the size 0, below every minimum.
     fitting.map_or(Ok(Vec::new()), |(sets, parts)| Ok(sets.owners(task, &parts)))
 }
