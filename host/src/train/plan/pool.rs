@@ -1,0 +1,96 @@
+//! What follows a convolution's product, in one pass over it: pool, bias, ReLU; and the same way back.
+//!
+//! The largest of rectified values is the rectified largest, and a bias that all share can be added after the choice.
+//! So all orders of pool and ReLU are this one. Where in the flow: within a [`Conv`](super::conv::Conv), one image at a
+//! time. What it never does: touch the ring around the output.
+
+use super::linear::rectified;
+
+/// In `choices`: ReLU held the value back.
+const DEAD: u8 = u8::MAX;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    pub channels: usize,
+    /// Sides of what the convolution puts out.
+    pub height: usize,
+    pub width: usize,
+    /// Side of the squares of which the largest value stays, 1 or 2. Rows and columns beyond the last square are left out.
+    pub window: usize,
+    pub relu: bool,
+    /// Width of the zeros around the output: the padding of the convolution that comes next.
+    pub ring: usize,
+}
+
+impl Pool {
+    pub fn output_sides(&self) -> [usize; 2] {
+        [self.height / self.window, self.width / self.window]
+    }
+
+    /// Elements of one output, ring included.
+    pub fn output_len(&self) -> usize {
+        self.output_sides().iter().map(|side| side + 2 * self.ring).product::<usize>() * self.channels
+    }
+
+    /// Output values of one image.
+    pub fn choices(&self) -> usize {
+        self.output_sides().iter().product::<usize>() * self.channels
+    }
+
+    /// Shapes: `pixels` [height, width, channels], `y` one output, `choices` its values without the ring.
+    pub fn forward(&self, pixels: &[f32], bias: &[f32], y: &mut [f32], choices: &mut [u8]) {
+        for (output, choices) in choices.chunks_exact_mut(self.channels).enumerate() {
+            let y = &mut y[self.output(output)..][..self.channels];
+            y.copy_from_slice(&pixels[self.source(output, 0)..][..self.channels]);
+            choices.fill(0);
+            for place in 1..self.window * self.window {
+                let candidates = &pixels[self.source(output, place)..][..self.channels];
+                for ((y, choice), &candidate) in y.iter_mut().zip(&mut *choices).zip(candidates) {
+                    // The first of equal ones stays; NaN wins, as in PyTorch.
+                    let better = candidate > *y || candidate.is_nan();
+                    *y = if better { candidate } else { *y };
+                    *choice = if better { place as u8 } else { *choice };
+                }
+            }
+            for ((y, choice), bias) in y.iter_mut().zip(&mut *choices).zip(bias) {
+                *y += bias;
+                if self.relu {
+                    *choice = if *y <= 0.0 { DEAD } else { *choice };
+                    *y = rectified(*y);
+                }
+            }
+        }
+    }
+
+    /// Slopes of `pixels` from those of one output; adds the slopes of the bias to `bias`.
+    pub fn backward(&self, slope_y: &[f32], choices: &[u8], pixels: &mut [f32], bias: &mut [f32]) {
+        if !self.height.is_multiple_of(self.window) || !self.width.is_multiple_of(self.window) {
+            pixels.fill(0.0);
+        }
+        for (output, choices) in choices.chunks_exact(self.channels).enumerate() {
+            let slope_y = &slope_y[self.output(output)..][..self.channels];
+            for place in 0..self.window * self.window {
+                let slopes = &mut pixels[self.source(output, place)..][..self.channels];
+                for ((slope, &choice), &slope_y) in slopes.iter_mut().zip(choices).zip(slope_y) {
+                    *slope = if choice == place as u8 { slope_y } else { 0.0 };
+                }
+            }
+            for ((bias, &choice), &slope_y) in bias.iter_mut().zip(choices).zip(slope_y) {
+                *bias += if choice == DEAD { 0.0 } else { slope_y };
+            }
+        }
+    }
+
+    /// Where the channels of an output begin in `y`.
+    fn output(&self, output: usize) -> usize {
+        let [_, width] = self.output_sides();
+        ((output / width + self.ring) * (width + 2 * self.ring) + output % width + self.ring) * self.channels
+    }
+
+    /// Where the channels of one place in an output's square begin in `pixels`.
+    fn source(&self, output: usize, place: usize) -> usize {
+        let [_, width] = self.output_sides();
+        let row = output / width * self.window + place / self.window;
+        (row * self.width + output % width * self.window + place % self.window) * self.channels
+    }
+}
