@@ -8,7 +8,7 @@ use super::scratch::{Scratch, sized};
 
 /// Elements of a band of weights, whose gradient, slope and update follow one another while it is in the
 /// second-level cache.
-const BAND: usize = 16 * 1024;
+const BAND: usize = 64 * 1024;
 
 #[derive(Clone, Debug)]
 pub struct Linear {
@@ -50,8 +50,15 @@ impl Linear {
             let length = band.min(inputs - first);
             let offset = self.offset + first * outputs;
             if let Some(slope_x) = slope_x.as_deref_mut() {
+                // Asked for as its transpose, the product reads the weights as they lie; the other way round it would
+                // rearrange all of them first.
                 let weight = Matrix::new(&learner.weights[offset..], length, outputs);
-                product(slope, weight.transposed(), &mut slope_x[first..], inputs, Before::Overwritten);
+                let turned = sized(&mut scratch.transposed, length * rows);
+                product(weight, slope.transposed(), turned, rows, Before::Overwritten);
+                for (row, slopes) in slope_x.chunks_exact_mut(inputs).enumerate() {
+                    let column = turned[row..].iter().step_by(rows);
+                    slopes[first..first + length].iter_mut().zip(column).for_each(|(slope, &t)| *slope = t);
+                }
             }
             let gradient = sized(&mut scratch.gradient, length * outputs);
             let x = Matrix::strided(&x[first..], rows, length, inputs);

@@ -41,24 +41,32 @@ impl Pool {
     pub fn forward(&self, pixels: &[f32], bias: &[f32], y: &mut [f32], choices: &mut [u8]) {
         for (output, choices) in choices.chunks_exact_mut(self.channels).enumerate() {
             let y = &mut y[self.output(output)..][..self.channels];
-            y.copy_from_slice(&pixels[self.source(output, 0)..][..self.channels]);
-            choices.fill(0);
-            for place in 1..self.window * self.window {
-                let candidates = &pixels[self.source(output, place)..][..self.channels];
-                for ((y, choice), &candidate) in y.iter_mut().zip(&mut *choices).zip(candidates) {
-                    // The first of equal ones stays; NaN wins, as in PyTorch.
-                    let better = candidate > *y || candidate.is_nan();
-                    *y = if better { candidate } else { *y };
-                    *choice = if better { place as u8 } else { *choice };
-                }
+            let source = |place| &pixels[self.source(output, place)..][..self.channels];
+            match self.window {
+                1 => self.choose([source(0)], bias, y, choices),
+                _ => self.choose([0, 1, 2, 3].map(source), bias, y, choices),
             }
-            for ((y, choice), bias) in y.iter_mut().zip(&mut *choices).zip(bias) {
-                *y += bias;
-                if self.relu {
-                    *choice = if *y <= 0.0 { DEAD } else { *choice };
-                    *y = rectified(*y);
-                }
+        }
+    }
+
+    /// One output pixel: the largest of its candidates, channel by channel, with bias and ReLU.
+    fn choose<const N: usize>(&self, candidates: [&[f32]; N], bias: &[f32], y: &mut [f32], choices: &mut [u8]) {
+        // Slices of one known length let the compiler drop its checks and use vectors.
+        let channels = self.channels;
+        let candidates = candidates.map(|candidate| &candidate[..channels]);
+        let (bias, y, choices) = (&bias[..channels], &mut y[..channels], &mut choices[..channels]);
+        for channel in 0..channels {
+            let (mut largest, mut choice) = (candidates[0][channel], 0);
+            for (place, candidate) in candidates.iter().enumerate().skip(1) {
+                let value = candidate[channel];
+                // The first of equal ones stays; NaN wins, as in PyTorch.
+                let better = value > largest || value.is_nan();
+                largest = if better { value } else { largest };
+                choice = if better { place as u8 } else { choice };
             }
+            largest += bias[channel];
+            choices[channel] = if self.relu && largest <= 0.0 { DEAD } else { choice };
+            y[channel] = if self.relu { rectified(largest) } else { largest };
         }
     }
 
