@@ -133,6 +133,13 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_says_what_trains() {
+        let (settings, data) = (settings(ModelName::Mlp, &[5]), data(&[4], 3));
+        let kernels = [model_from_config, model_through_burn].map(|make| make(&settings, &data).unwrap().kernel());
+        assert!(kernels[0].starts_with("plan, gemm ") && kernels[1].starts_with("burn-flex "), "{kernels:?}");
+    }
+
+    #[test]
     fn tensors_are_named_after_their_layers() {
         let model = model_from_config(&settings(ModelName::Mlp, &[5]), &data(&[4], 3)).unwrap();
         let names: Vec<_> = model.layout().tensors.iter().map(|t| (t.name.as_str(), t.role)).collect();

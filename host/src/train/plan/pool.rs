@@ -102,3 +102,37 @@ impl Pool {
         (row * self.width + output % width * self.window + place % self.window) * self.channels
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One channel, 3 × 5 pixels, so that the last row and column belong to no square; a ring of one zero.
+    const POOL: Pool = Pool { channels: 1, height: 3, width: 5, window: 2, relu: true, ring: 1 };
+
+    #[test]
+    fn the_first_largest_is_chosen_and_gets_the_slope_back() {
+        let pixels = [1.0, 3.0, -1.0, -2.0, 9.0, 3.0, 2.0, -4.0, -5.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0];
+        let (mut y, mut choices) = ([0.0; 12], [0; 2]);
+        POOL.forward(&pixels, &[0.5], &mut y, &mut choices);
+        // Left: 3 twice, the upper right one comes first; 3.5 with the bias. Right: −1 + 0.5 is held back.
+        assert_eq!(y, [0.0, 0.0, 0.0, 0.0, 0.0, 3.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(choices, [1, DEAD]);
+        let (mut slopes, mut bias) = ([7.0; 15], [0.25]);
+        POOL.backward(&[4.0; 12], &choices, &mut slopes, &mut bias);
+        let mut expected = [0.0; 15];
+        expected[1] = 4.0;
+        assert_eq!((slopes, bias), (expected, [4.25]));
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_visible() {
+        for place in [0, 1, 5, 6] {
+            let mut pixels = [1.0; 15];
+            pixels[place] = f32::NAN;
+            let (mut y, mut choices) = ([0.0; 12], [0; 2]);
+            POOL.forward(&pixels, &[0.5], &mut y, &mut choices);
+            assert!(y[5].is_nan() && y[6] == 1.5, "at {place}: {y:?}");
+        }
+    }
+}
