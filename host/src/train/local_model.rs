@@ -1,7 +1,8 @@
 //! A Burn module as a federated model: what a module must say, and how it becomes a [`Model`].
 //!
-//! Where in the flow: the round loop holds one [`Model`] and asks it for one trainer per agent. The shipped models and
-//! a user's own take the same way. What it never does: train; that is the trainer's.
+//! Where in the flow: the round loop holds one [`Model`] and asks it for one trainer per agent. A shipped model
+//! also lists its layers, and then a plan trains it; a user's own module trains through Burn. What it never does: train;
+//! that is the trainer's.
 
 use super::initial_weights::torch_like;
 use super::layout::{each_slice, layout_of};
