@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
 /// A library and the only place that may name it.
 const HOMES: &[(&str, &str)] = &[
     ("burn", "train/"),
+    ("gemm", "train/plan/product.rs"),
     ("wasmtime", "plugin/wasm"),
     ("libloading", "plugin/native.rs"),
     ("rayon", "executor.rs"),

@@ -267,7 +267,7 @@ impl<'a> Run<'a> {
             client_rows: evaluate::own_rows(&self.partition),
             clients_trained: self.clients_trained,
             train_seconds: self.train_seconds,
-            kernel: train::kernel(),
+            kernel: self.experiment.model.kernel(),
         }
     }
 }

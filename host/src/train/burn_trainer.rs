@@ -8,7 +8,7 @@
 //! carry anything from one task to the next (weights, statistics and momentum are set anew).
 
 use super::batch_order::Batches;
-use super::classification::{is_hit, row_loss};
+use super::classification::{is_hit, on_grid, row_loss};
 use super::layout::each_slice;
 use super::local_model::{Build, LocalModel, build_module};
 use super::sgd::Update;
@@ -259,10 +259,4 @@ fn row_losses(losses: &Tensor<1>, rows: usize) -> Result<Vec<f32>> {
         ));
     }
     Ok(losses.clone().without_autodiff().try_into_data()?.try_into_vec_as::<f32>()?)
-}
-
-/// A loss rounded to a multiple of 2⁻³⁰, so that sums up to 2²³ are exact and do not depend on their order.
-fn on_grid(loss: f64) -> f64 {
-    const STEPS: f64 = (1u64 << 30) as f64;
-    (loss * STEPS).round() / STEPS
 }

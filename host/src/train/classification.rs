@@ -24,6 +24,12 @@ pub fn is_hit(logits: &[f32], label: u32) -> bool {
     }
 }
 
+/// A loss rounded to a multiple of 2⁻³⁰, so that sums up to 2²³ are exact and do not depend on their order.
+pub fn on_grid(loss: f64) -> f64 {
+    const STEPS: f64 = (1u64 << 30) as f64;
+    (loss * STEPS).round() / STEPS
+}
+
 fn first_largest(logits: &[f32]) -> usize {
     let mut best = 0;
     for (class, logit) in logits.iter().enumerate() {

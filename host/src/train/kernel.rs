@@ -1,7 +1,13 @@
-//! Which numeric kernels this process runs: across machines, results agree where this string does.
+//! Which numeric kernels a trainer runs: across machines, results agree where this string does.
 
-/// Backend and the widest vector instructions that its matrix products choose at run time, e.g. `burn-flex avx512f`.
-pub fn kernel() -> String {
+/// Of a plan: what multiplies its matrices, and the widest vectors that it chooses at run time, e.g.
+/// `plan, gemm avx512f`.
+pub fn plan() -> String {
+    format!("plan, gemm {}", vectors())
+}
+
+/// Of a Burn module: the backend, and the widest vectors that its products choose, e.g. `burn-flex avx512f`.
+pub fn burn() -> String {
     format!("burn-flex {}", vectors())
 }
 

@@ -38,8 +38,10 @@ fn pixels() -> Arc<Dataset> {
     dataset(features, (0..97).map(|i| u32::from(value(i + 5000)) % 3).collect(), 16, 3)
 }
 
-fn shipped(name: config::ModelName, data: &Dataset) -> Arc<dyn Model> {
-    model_from_config(&config::Model { name, hidden: vec![8, 5], init: None }, data).unwrap()
+/// A shipped model, trained by its plan and by its Burn module.
+fn shipped(name: config::ModelName, data: &Dataset) -> [Arc<dyn Model>; 2] {
+    let config = config::Model { name, hidden: vec![8, 5], init: None };
+    [model_from_config, model_through_burn].map(|make| make(&config, data).unwrap())
 }
 
 fn task<'a>(start: &'a [f32], rows: &'a [u32]) -> LocalTask<'a> {
@@ -75,11 +77,13 @@ fn one_full_batch_is_one_step_of_gradient_descent_by_hand() {
     // Weights 0: every probability is 1/2, p − y = (−1/2, 1/2, −1/2, −1/2), the loss ln 2.
     // ∂w₁ = (−1/2·2 + 1/2·0 − 1/2·2 + 1/2·2)/4 = −1/4, ∂w₂ = (1/2·4 + 1/2·4)/4 = 1, ∂b = −1/4; learning rate 1/2.
     let data = four_rows();
-    let mut trainer = shipped(config::ModelName::Logistic, &data).trainer(data.clone()).unwrap();
-    let (weights, report) = train(&mut *trainer, &task(&[0.0; 3], &[0, 1, 2, 3]));
-    assert_eq!(weights, [0.125, -0.5, 0.125]);
-    assert!((report.loss - 2f64.ln()).abs() < 1e-12);
-    assert_eq!((report.steps, report.examples, report.lr_sum), (1, 4, 0.5));
+    for model in shipped(config::ModelName::Logistic, &data) {
+        let mut trainer = model.trainer(data.clone()).unwrap();
+        let (weights, report) = train(&mut *trainer, &task(&[0.0; 3], &[0, 1, 2, 3]));
+        assert_eq!(weights, [0.125, -0.5, 0.125]);
+        assert!((report.loss - 2f64.ln()).abs() < 1e-12);
+        assert_eq!((report.steps, report.examples, report.lr_sum), (1, 4, 0.5));
+    }
 }
 
 #[test]
@@ -87,26 +91,29 @@ fn prox_leaves_the_first_step_alone_and_pulls_from_the_second_on() {
     // After step 1 (above) w − w₀ = (1/8, −1/2, 1/8). The gradient of step 2 is the same with and without the term,
     // so the results differ by lr·mu·(w − w₀) = 1/2·1/4·(1/8, −1/2, 1/8).
     let data = four_rows();
-    let mut trainer = shipped(config::ModelName::Logistic, &data).trainer(data.clone()).unwrap();
-    let rows = [0, 1, 2, 3];
-    let prox = [Term::Prox { mu: 0.25 }];
-    let once = task(&[0.0; 3], &rows);
-    assert_eq!(train(&mut *trainer, &once).0, train(&mut *trainer, &LocalTask { terms: &prox, ..once.clone() }).0);
-    let twice = LocalTask { steps: 2, ..once };
-    let free = train(&mut *trainer, &twice).0;
-    let pulled = train(&mut *trainer, &LocalTask { terms: &prox, ..twice }).0;
-    near(&pulled, &[free[0] - 1.0 / 64.0, free[1] + 1.0 / 16.0, free[2] - 1.0 / 64.0], 1e-7);
+    for model in shipped(config::ModelName::Logistic, &data) {
+        let mut trainer = model.trainer(data.clone()).unwrap();
+        let rows = [0, 1, 2, 3];
+        let prox = [Term::Prox { mu: 0.25 }];
+        let once = task(&[0.0; 3], &rows);
+        assert_eq!(train(&mut *trainer, &once).0, train(&mut *trainer, &LocalTask { terms: &prox, ..once.clone() }).0);
+        let twice = LocalTask { steps: 2, ..once };
+        let free = train(&mut *trainer, &twice).0;
+        let pulled = train(&mut *trainer, &LocalTask { terms: &prox, ..twice }).0;
+        near(&pulled, &[free[0] - 1.0 / 64.0, free[1] + 1.0 / 16.0, free[2] - 1.0 / 64.0], 1e-7);
+    }
 }
 
 #[test]
 fn zero_coefficients_are_no_terms_bit_for_bit() {
     let data = pixels();
-    let model = shipped(config::ModelName::Mlp, &data);
-    let mut trainer = model.trainer(data).unwrap();
-    let (start, rows) = (model.initial_weights(1).unwrap(), [3, 1, 4, 15, 9, 2, 6]);
-    let plain = LocalTask { steps: 9, batch_size: 3, momentum: 0.9, weight_decay: 0.01, ..task(&start, &rows) };
-    let terms = [Term::Prox { mu: 0.0 }, Term::L2 { lambda: 0.0 }, Term::LearningRateScale { factor: 1.0 }];
-    assert_eq!(train(&mut *trainer, &plain), train(&mut *trainer, &LocalTask { terms: &terms, ..plain }));
+    for model in shipped(config::ModelName::Mlp, &data) {
+        let mut trainer = model.trainer(data.clone()).unwrap();
+        let (start, rows) = (model.initial_weights(1).unwrap(), [3, 1, 4, 15, 9, 2, 6]);
+        let plain = LocalTask { steps: 9, batch_size: 3, momentum: 0.9, weight_decay: 0.01, ..task(&start, &rows) };
+        let terms = [Term::Prox { mu: 0.0 }, Term::L2 { lambda: 0.0 }, Term::LearningRateScale { factor: 1.0 }];
+        assert_eq!(train(&mut *trainer, &plain), train(&mut *trainer, &LocalTask { terms: &terms, ..plain }));
+    }
 }
 
 /// Normalisation between two layers, one bias frozen.
@@ -135,8 +142,8 @@ fn normed() -> BurnModel<Normed> {
 #[test]
 fn a_result_depends_on_the_task_alone() {
     let data = pixels();
-    let models: [Arc<dyn Model>; 2] = [shipped(config::ModelName::Mlp, &data), Arc::new(normed())];
-    for model in models {
+    let [plan, burn] = shipped(config::ModelName::Mlp, &data);
+    for model in [plan, burn, Arc::new(normed())] {
         let mut trainer = model.trainer(data.clone()).unwrap();
         let (start, other) = (model.initial_weights(1).unwrap(), model.initial_weights(2).unwrap());
         let (rows, other_rows) = ([3, 1, 4, 15, 9, 2, 6, 53], (20..90).collect::<Vec<_>>());
@@ -208,7 +215,7 @@ impl LocalModel for BurnLoss {
 #[test]
 fn the_usual_loss_equals_the_tensor_librarys_and_a_models_own_loss_is_used() {
     let data = pixels();
-    let shipped = shipped(config::ModelName::Logistic, &data);
+    let [shipped, _] = shipped(config::ModelName::Logistic, &data);
     let own = BurnModel::new(|device| BurnLoss { linear: LinearConfig::new(16, 3).init(device) }).unwrap();
     assert_eq!(shipped.layout(), own.layout());
     let (start, rows) = (shipped.initial_weights(1).unwrap(), (0..40).collect::<Vec<_>>());
@@ -224,22 +231,23 @@ fn the_usual_loss_equals_the_tensor_librarys_and_a_models_own_loss_is_used() {
 #[test]
 fn parts_of_an_evaluation_add_up_exactly_to_the_whole() {
     let data = pixels();
-    let model = shipped(config::ModelName::Mlp, &data);
-    let mut trainer = model.trainer(data).unwrap();
-    let weights = model.initial_weights(1).unwrap();
-    // Longer than three batches, the rows over and over.
-    let rows: Vec<u32> = (0..1700).map(|i| i * 31 % 97).collect();
-    let whole = trainer.evaluate(&weights, Part::Test, &rows).unwrap();
-    let mut sum = Score::default();
-    for part in rows.chunks(EVALUATION_BATCH).rev() {
-        let score = trainer.evaluate(&weights, Part::Test, part).unwrap();
-        sum.loss_sum += score.loss_sum;
-        sum.correct += score.correct;
-        sum.rows += score.rows;
+    for model in shipped(config::ModelName::Mlp, &data) {
+        let mut trainer = model.trainer(data.clone()).unwrap();
+        let weights = model.initial_weights(1).unwrap();
+        // Longer than three batches, the rows over and over.
+        let rows: Vec<u32> = (0..1700).map(|i| i * 31 % 97).collect();
+        let whole = trainer.evaluate(&weights, Part::Test, &rows).unwrap();
+        let mut sum = Score::default();
+        for part in rows.chunks(EVALUATION_BATCH).rev() {
+            let score = trainer.evaluate(&weights, Part::Test, part).unwrap();
+            sum.loss_sum += score.loss_sum;
+            sum.correct += score.correct;
+            sum.rows += score.rows;
+        }
+        assert_eq!(whole, sum);
+        assert_eq!(whole.rows, 1700);
+        assert!(whole.correct > 0 && whole.correct < 1700);
     }
-    assert_eq!(whole, sum);
-    assert_eq!(whole.rows, 1700);
-    assert!(whole.correct > 0 && whole.correct < 1700);
 }
 
 #[test]
@@ -247,27 +255,30 @@ fn evaluation_counts_hits_and_sums_losses_by_hand() {
     // w = (ln 3 / 2, 0), b = 0: logits (ln 3, 0, ln 3, −ln 3) for labels (1, 0, 1, 1).
     // Losses −ln(3/4), ln 2, −ln(3/4), −ln(1/4); the logit 0 means class 0: three hits.
     let data = four_rows();
-    let mut trainer = shipped(config::ModelName::Logistic, &data).trainer(data.clone()).unwrap();
-    let score = trainer.evaluate(&[3f32.ln() / 2.0, 0.0, 0.0], Part::Train, &[0, 1, 2, 3]).unwrap();
-    let expected = 2.0 * (4.0 / 3.0f64).ln() + 2f64.ln() + 4f64.ln();
-    assert!((score.loss_sum - expected).abs() < 1e-6, "{} and {expected}", score.loss_sum);
-    assert_eq!((score.correct, score.rows), (3, 4));
+    for model in shipped(config::ModelName::Logistic, &data) {
+        let mut trainer = model.trainer(data.clone()).unwrap();
+        let score = trainer.evaluate(&[3f32.ln() / 2.0, 0.0, 0.0], Part::Train, &[0, 1, 2, 3]).unwrap();
+        let expected = 2.0 * (4.0 / 3.0f64).ln() + 2f64.ln() + 4f64.ln();
+        assert!((score.loss_sum - expected).abs() < 1e-6, "{} and {expected}", score.loss_sum);
+        assert_eq!((score.correct, score.rows), (3, 4));
+    }
 }
 
 #[test]
 fn divergence_is_reported_in_numbers_and_does_not_spoil_the_trainer() {
     let data = pixels();
-    let model = shipped(config::ModelName::Mlp, &data);
-    let mut trainer = model.trainer(data).unwrap();
-    let (start, rows) = (model.initial_weights(1).unwrap(), (0..40).collect::<Vec<_>>());
-    let calm = LocalTask { steps: 4, batch_size: 10, momentum: 0.5, ..task(&start, &rows) };
-    let before = train(&mut *trainer, &calm);
-    let wild =
-        LocalTask { steps: 20, learning_rate: 1e30, terms: &[Term::ClipGrad { max_norm: 1e30 }], ..calm.clone() };
-    let (weights, report) = train(&mut *trainer, &wild);
-    assert!(weights.iter().any(|w| !w.is_finite()) && !report.loss.is_finite());
-    assert!(!trainer.evaluate(&weights, Part::Test, &rows).unwrap().loss_sum.is_finite());
-    assert_eq!(before, train(&mut *trainer, &calm));
+    for model in shipped(config::ModelName::Mlp, &data) {
+        let mut trainer = model.trainer(data.clone()).unwrap();
+        let (start, rows) = (model.initial_weights(1).unwrap(), (0..40).collect::<Vec<_>>());
+        let calm = LocalTask { steps: 4, batch_size: 10, momentum: 0.5, ..task(&start, &rows) };
+        let before = train(&mut *trainer, &calm);
+        let wild =
+            LocalTask { steps: 20, learning_rate: 1e30, terms: &[Term::ClipGrad { max_norm: 1e30 }], ..calm.clone() };
+        let (weights, report) = train(&mut *trainer, &wild);
+        assert!(weights.iter().any(|w| !w.is_finite()) && !report.loss.is_finite());
+        assert!(!trainer.evaluate(&weights, Part::Test, &rows).unwrap().loss_sum.is_finite());
+        assert_eq!(before, train(&mut *trainer, &calm));
+    }
 }
 
 #[test]
@@ -284,7 +295,7 @@ fn initial_weights_come_from_the_named_file() {
     let data = pixels();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("start.safetensors");
-    let plain = shipped(config::ModelName::Logistic, &data);
+    let [plain, _] = shipped(config::ModelName::Logistic, &data);
     let weights: Vec<f32> = (0..plain.layout().len()).map(|i| i as f32).collect();
     weights_file::save(&path, plain.layout(), &weights, &Default::default()).unwrap();
     let config = config::Model { name: config::ModelName::Logistic, hidden: Vec::new(), init: Some(path) };

@@ -1,11 +1,13 @@
 //! A Burn module as a federated model: what a module must say, and how it becomes a [`Model`].
 //!
-//! Where in the flow: the round loop holds one [`Model`] and asks it for one trainer per agent. The shipped models and
-//! a user's own take the same way. What it never does: train; that is the trainer's.
+//! Where in the flow: the round loop holds one [`Model`] and asks it for one trainer per agent. A shipped model
+//! also lists its layers, and then a plan trains it; a user's own module trains through Burn. What it never does: train;
+//! that is the trainer's.
 
 use super::initial_weights::torch_like;
 use super::layout::{each_slice, layout_of};
-use super::{BurnTrainer, Layout, Model, Trainer, weights_file};
+use super::plan::{Layers, PlanTrainer};
+use super::{BurnTrainer, Layout, Model, Trainer, kernel, weights_file};
 use crate::data::Dataset;
 use anyhow::Result;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -36,7 +38,7 @@ pub trait LocalModel: Module + 'static {
 /// Builds a module on a device; called once per agent, with autodiff on.
 pub(super) type Build<M> = Arc<dyn Fn(&Device) -> M + Send + Sync>;
 
-/// A [`Model`] whose trainer runs a Burn module on the CPU, one thread per trainer.
+/// A [`Model`] defined by a Burn module, which its trainers run on the CPU, one thread each.
 ///
 /// ```
 /// use colla::train::{BurnModel, LocalModel, Model, burn};
@@ -59,6 +61,8 @@ pub struct BurnModel<M> {
     build: Build<M>,
     layout: Arc<Layout>,
     initial: InitialWeights,
+    /// The module as a list of layers, where it is one: then a plan trains it.
+    layers: Option<Layers>,
 }
 
 /// Where the weights before round 1 come from.
@@ -80,7 +84,7 @@ impl<M: LocalModel> BurnModel<M> {
         let layout = Arc::new(layout_of(&build_module(&build, &Device::flex().autodiff(), None))?);
         let path = std::any::type_name::<M>();
         let name = path.rsplit("::").next().unwrap_or(path).to_owned();
-        Ok(BurnModel { name, build, layout, initial: InitialWeights::Module })
+        Ok(BurnModel { name, build, layout, initial: InitialWeights::Module, layers: None })
     }
 
     /// The model under another name than its type's, for records and reports.
@@ -91,6 +95,14 @@ impl<M: LocalModel> BurnModel<M> {
 
     pub(super) fn with_initial_weights(mut self, initial: InitialWeights) -> Self {
         self.initial = initial;
+        self
+    }
+
+    /// The model trained by a plan of `layers`, which compute what the module computes.
+    pub(super) fn with_layers(mut self, layers: Layers) -> Self {
+        let shapes = self.layout.tensors.iter().map(|tensor| &tensor.shape);
+        assert!(shapes.eq(&layers.parameter_shapes()), "a list of layers has the parameters of its module");
+        self.layers = Some(layers);
         self
     }
 
@@ -112,6 +124,13 @@ impl<M: LocalModel> Model for BurnModel<M> {
         &self.layout
     }
 
+    fn kernel(&self) -> String {
+        match self.layers {
+            Some(_) => kernel::plan(),
+            None => kernel::burn(),
+        }
+    }
+
     fn initial_weights(&self, seed: u64) -> Result<Vec<f32>> {
         match &self.initial {
             InitialWeights::Module => self.module_weights(seed),
@@ -121,7 +140,10 @@ impl<M: LocalModel> Model for BurnModel<M> {
     }
 
     fn trainer(&self, data: Arc<Dataset>) -> Result<Box<dyn Trainer>> {
-        Ok(Box::new(BurnTrainer::new(self.build.clone(), self.layout.clone(), data)))
+        Ok(match &self.layers {
+            Some(layers) => Box::new(PlanTrainer::new(layers, &self.layout, data)?),
+            None => Box::new(BurnTrainer::new(self.build.clone(), self.layout.clone(), data)),
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Local training: Burn lives here and nowhere else.
+//! Local training: Burn lives here and nowhere else, and so do the plans that train the shipped models in its place.
 //!
 //! Where in the flow: an agent builds one [`Trainer`] and keeps it; clients pass through it one after another, only
 //! weights move. What it never does: know about rounds, plugins or other clients.
@@ -11,6 +11,7 @@ mod kernel;
 mod layout;
 mod local_model;
 mod models;
+mod plan;
 mod sgd;
 pub mod weights_file;
 
@@ -24,9 +25,8 @@ pub use burn;
 
 pub use batch_order::{Batches, batch_list, steps_per_epoch};
 pub use burn_trainer::{BurnTrainer, EVALUATION_BATCH};
-pub use kernel::kernel;
 pub use local_model::{BurnModel, LocalModel};
-pub use models::model_from_config;
+pub use models::{model_from_config, model_through_burn};
 
 use crate::data::{Dataset, Examples};
 use anyhow::Result;
@@ -184,6 +184,9 @@ pub trait Model: Send + Sync {
     fn name(&self) -> String;
 
     fn layout(&self) -> &Layout;
+
+    /// What its trainers compute with, e.g. `plan, gemm avx512f`: across machines, results agree where this does.
+    fn kernel(&self) -> String;
 
     /// The weights before round 1, P.
     fn initial_weights(&self, seed: u64) -> Result<Vec<f32>>;

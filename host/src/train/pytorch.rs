@@ -137,6 +137,11 @@ fn weights_by_formula(layout: &Layout) -> Vec<f32> {
     weights
 }
 
+type Make = fn(&config::Model, &Dataset) -> Result<Arc<dyn Model>>;
+
+/// The plan and the Burn module.
+const TRAINED_BY: [(&str, Make); 2] = [("plan", model_from_config), ("burn", model_through_burn)];
+
 impl Case {
     /// The client holds every second row of twice as many.
     fn client_rows(&self) -> Vec<u32> {
@@ -163,8 +168,12 @@ impl Case {
     }
 
     fn model(&self) -> Arc<dyn Model> {
+        self.made_by(model_from_config)
+    }
+
+    fn made_by(&self, make: Make) -> Arc<dyn Model> {
         let config = config::Model { name: self.model, hidden: self.hidden.to_vec(), init: None };
-        model_from_config(&config, &self.data()).unwrap()
+        make(&config, &self.data()).unwrap()
     }
 
     fn start(&self, model: &dyn Model) -> Vec<f32> {
@@ -202,8 +211,8 @@ impl Case {
     }
 
     /// The weights after all steps, and the mean loss of each step's batch.
-    fn train(&self) -> (Arc<dyn Model>, Vec<f32>, Vec<f64>) {
-        let model = self.model();
+    fn train(&self, make: Make) -> (Arc<dyn Model>, Vec<f32>, Vec<f64>) {
+        let model = self.made_by(make);
         let mut trainer = model.trainer(self.data()).unwrap();
         let (start, rows) = (self.start(&*model), self.client_rows());
         let prox = [Term::Prox { mu: self.prox_mu }];
@@ -250,28 +259,37 @@ fn local_training_equals_pytorch_within_1e_5() {
         let input: Input = read(file(name, "in"));
         assert_eq!(input, case.input(), "{name}: inputs are stale; see the head of this file");
         let expected: Output = read(file(name, "out"));
-        let (model, weights, losses) = case.train();
-        assert_eq!(losses.len(), expected.losses.len());
-        for (step, (a, b)) in losses.iter().zip(&expected.losses).enumerate() {
-            assert!((a - b).abs() < 1e-5, "{name}, loss of step {step}: {a}, PyTorch {b}");
+        for (by, make) in TRAINED_BY {
+            let (model, weights, losses) = case.train(make);
+            let largest = compare(&format!("{name} by {by}"), model.layout(), &weights, &losses, &expected);
+            println!("{name} by {by}: largest difference to PyTorch {largest:e}");
         }
-        let mut largest = 0f32;
-        assert_eq!(model.layout().tensors.len(), expected.tensors.len());
-        for (tensor, expected) in model.layout().tensors.iter().zip(&expected.tensors) {
-            assert_eq!(tensor.name, expected.name);
-            let values = &weights[tensor.offset..tensor.offset + tensor.len()];
-            assert_eq!(values.iter().step_by(expected.every).count(), expected.values.len());
-            for (a, b) in values.iter().step_by(expected.every).zip(&expected.values) {
-                largest = largest.max((a - b).abs());
-                assert!((a - b).abs() < 1e-5, "{name}, `{}`: {a}, PyTorch {b}", tensor.name);
-            }
-            let sum: f64 = values.iter().map(|&v| f64::from(v)).sum();
-            let sum_of_squares: f64 = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
-            // Independent errors below 1e-5 each add up like a random walk.
-            let tolerance = 1e-5 * (values.len() as f64).sqrt();
-            assert!((sum - expected.sum).abs() < tolerance, "{name}, `{}`: sum {sum}", tensor.name);
-            assert!((sum_of_squares - expected.sum_of_squares).abs() < tolerance, "{name}, `{}`", tensor.name);
-        }
-        println!("{name}: largest difference to PyTorch {largest:e}");
     }
+}
+
+/// The largest difference of the weights that are compared one by one.
+#[track_caller]
+fn compare(what: &str, layout: &Layout, weights: &[f32], losses: &[f64], expected: &Output) -> f32 {
+    assert_eq!(losses.len(), expected.losses.len());
+    for (step, (a, b)) in losses.iter().zip(&expected.losses).enumerate() {
+        assert!((a - b).abs() < 1e-5, "{what}, loss of step {step}: {a}, PyTorch {b}");
+    }
+    let mut largest = 0f32;
+    assert_eq!(layout.tensors.len(), expected.tensors.len());
+    for (tensor, expected) in layout.tensors.iter().zip(&expected.tensors) {
+        assert_eq!(tensor.name, expected.name);
+        let values = &weights[tensor.offset..tensor.offset + tensor.len()];
+        assert_eq!(values.iter().step_by(expected.every).count(), expected.values.len());
+        for (a, b) in values.iter().step_by(expected.every).zip(&expected.values) {
+            largest = largest.max((a - b).abs());
+            assert!((a - b).abs() < 1e-5, "{what}, `{}`: {a}, PyTorch {b}", tensor.name);
+        }
+        let sum: f64 = values.iter().map(|&v| f64::from(v)).sum();
+        let sum_of_squares: f64 = values.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
+        // Independent errors below 1e-5 each add up like a random walk.
+        let tolerance = 1e-5 * (values.len() as f64).sqrt();
+        assert!((sum - expected.sum).abs() < tolerance, "{what}, `{}`: sum {sum}", tensor.name);
+        assert!((sum_of_squares - expected.sum_of_squares).abs() < tolerance, "{what}, `{}`", tensor.name);
+    }
+    largest
 }

@@ -4,6 +4,7 @@ use super::linear;
 use crate::data::Dataset;
 use crate::error::{Fault, Kind};
 use crate::train::LocalModel;
+use crate::train::plan::{Layer, Layers};
 use anyhow::Result;
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -37,6 +38,14 @@ impl Cnn {
             pool: MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init(),
             image,
         }
+    }
+
+    pub(super) fn layers(image: [usize; 3], outputs: usize) -> Layers {
+        let convolve =
+            |layers: Layers, outputs| layers.then(Layer::Conv { outputs, kernel: 5, padding: 2 }).then(Layer::Relu);
+        let layers = convolve(Layers::image(image), 32).then(Layer::MaxPool);
+        let layers = convolve(layers, 64).then(Layer::MaxPool).then(Layer::Flatten);
+        layers.then(Layer::Linear { outputs: 512 }).then(Layer::Relu).then(Layer::Linear { outputs })
     }
 }
 

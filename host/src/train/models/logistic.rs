@@ -2,6 +2,7 @@
 
 use super::linear;
 use crate::train::LocalModel;
+use crate::train::plan::{Layer, Layers};
 use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Device, Tensor};
@@ -15,6 +16,10 @@ pub struct Logistic {
 impl Logistic {
     pub fn new(inputs: usize, outputs: usize, device: &Device) -> Self {
         Logistic { linear: linear(inputs, outputs, device) }
+    }
+
+    pub(super) fn layers(inputs: usize, outputs: usize) -> Layers {
+        Layers::features(inputs).then(Layer::Linear { outputs })
     }
 }
 

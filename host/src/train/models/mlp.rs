@@ -3,6 +3,7 @@
 use super::linear;
 use crate::error::{Fault, Kind};
 use crate::train::LocalModel;
+use crate::train::plan::{Layer, Layers};
 use anyhow::Result;
 use burn::module::Module;
 use burn::nn::Linear;
@@ -19,6 +20,12 @@ impl Mlp {
     /// `widths`: inputs, hidden layers, outputs.
     pub fn new(widths: &[usize], device: &Device) -> Self {
         Mlp { layers: widths.windows(2).map(|pair| linear(pair[0], pair[1], device)).collect() }
+    }
+
+    pub(super) fn layers(widths: &[usize]) -> Layers {
+        let (inputs, outputs) = (widths[0], &widths[1..]);
+        let first = Layers::features(inputs).then(Layer::Linear { outputs: outputs[0] });
+        outputs[1..].iter().fold(first, |layers, &outputs| layers.then(Layer::Relu).then(Layer::Linear { outputs }))
     }
 }
 

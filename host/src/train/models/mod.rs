@@ -1,7 +1,7 @@
-//! The shipped models: Burn modules, and the table from a name in the configuration to a module.
+//! The shipped models: Burn modules with their lists of layers, and the table from a name in the configuration to both.
 //!
 //! Where in the flow: between the configuration with the data at hand and the round loop. What it never does: train.
-//! A new model is one file here and one line in [`model_from_config`].
+//! A new model is one file here and one entry in [`shipped`].
 
 mod cnn;
 mod logistic;
@@ -12,6 +12,7 @@ pub use logistic::Logistic;
 pub use mlp::Mlp;
 
 use super::local_model::InitialWeights;
+use super::plan::Layers;
 use super::{BurnModel, LocalModel, Model};
 use crate::config::{self, ModelName};
 use crate::data::Dataset;
@@ -25,22 +26,46 @@ use std::sync::Arc;
 /// Errors: `Kind::Config` for settings that are impossible or do not suit the data. A file named by `model.init` is
 /// read when the initial weights are asked for.
 pub fn model_from_config(config: &config::Model, data: &Dataset) -> Result<Arc<dyn Model>> {
+    shipped(config, data, Through::Plan)
+}
+
+/// The same model, trained through its Burn module instead of its plan: the reference in tests and benchmarks.
+///
+/// Results are those of [`model_from_config`] but for rounding.
+pub fn model_through_burn(config: &config::Model, data: &Dataset) -> Result<Arc<dyn Model>> {
+    shipped(config, data, Through::Burn)
+}
+
+/// What trains a shipped model.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Through {
+    Plan,
+    Burn,
+}
+
+fn shipped(config: &config::Model, data: &Dataset, through: Through) -> Result<Arc<dyn Model>> {
     let (inputs, outputs) = (data.width(), data.num_outputs());
     match config.name {
-        ModelName::Logistic => model(config, move |device| Logistic::new(inputs, outputs, device)),
+        ModelName::Logistic => {
+            let layers = Logistic::layers(inputs, outputs);
+            model(config, through, layers, move |device| Logistic::new(inputs, outputs, device))
+        }
         ModelName::Mlp => {
             let widths = mlp::widths(inputs, &config.hidden, outputs)?;
-            model(config, move |device| Mlp::new(&widths, device))
+            model(config, through, Mlp::layers(&widths), move |device| Mlp::new(&widths, device))
         }
         ModelName::Cnn => {
             let image = cnn::image_shape(data)?;
-            model(config, move |device| Cnn::new(image, outputs, device))
+            let layers = Cnn::layers(image, outputs);
+            model(config, through, layers, move |device| Cnn::new(image, outputs, device))
         }
     }
 }
 
 fn model<M: LocalModel>(
     config: &config::Model,
+    through: Through,
+    layers: Layers,
     build: impl Fn(&Device) -> M + Send + Sync + 'static,
 ) -> Result<Arc<dyn Model>> {
     let initial = match &config.init {
@@ -52,7 +77,11 @@ fn model<M: LocalModel>(
         ModelName::Mlp => format!("MLP {:?}", config.hidden),
         ModelName::Cnn => "CNN".to_owned(),
     };
-    Ok(Arc::new(BurnModel::new(build)?.named(name).with_initial_weights(initial)))
+    let model = BurnModel::new(build)?.named(name).with_initial_weights(initial);
+    Ok(Arc::new(match through {
+        Through::Plan => model.with_layers(layers),
+        Through::Burn => model,
+    }))
 }
 
 /// A linear layer without values of its own: initial weights always come as a flat vector.
@@ -101,6 +130,13 @@ mod tests {
         assert_eq!(size(ModelName::Cnn, &[], &data(&[3, 32, 32], 10)), 2_156_490);
         // Odd sizes lose the last row or column in each pool: 9 → 4 → 2.
         assert_eq!(size(ModelName::Cnn, &[], &data(&[1, 9, 9], 10)), 832 + 51_264 + 64 * 4 * 512 + 512 + 5_130);
+    }
+
+    #[test]
+    fn the_kernel_says_what_trains() {
+        let (settings, data) = (settings(ModelName::Mlp, &[5]), data(&[4], 3));
+        let kernels = [model_from_config, model_through_burn].map(|make| make(&settings, &data).unwrap().kernel());
+        assert!(kernels[0].starts_with("plan, gemm ") && kernels[1].starts_with("burn-flex "), "{kernels:?}");
     }
 
     #[test]

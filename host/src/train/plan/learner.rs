@@ -1,0 +1,53 @@
+//! Where the layers' gradients go: at once into the weights or, if the whole gradient's norm matters, into a store.
+//!
+//! Where in the flow: the backward pass hands over each piece of a gradient once nothing needs the old weights any
+//! more. What it never does: know what layer a piece belongs to.
+
+use crate::train::sgd::Update;
+
+/// The weights during one step, in the plan's order.
+pub struct Learner<'a> {
+    pub update: &'a Update<'a>,
+    pub weights: &'a mut [f32],
+    /// As long as the weights if there is momentum, else not read.
+    pub velocity: &'a mut [f32],
+    /// As long as the weights where gradients are clipped, else not read.
+    pub gradient: &'a mut [f32],
+}
+
+impl Learner<'_> {
+    /// Takes the gradient of the weights that begin at `offset`; it is used up.
+    pub fn learn(&mut self, offset: usize, gradient: &mut [f32]) {
+        if self.update.clips() {
+            self.gradient[offset..offset + gradient.len()].copy_from_slice(gradient);
+        } else {
+            self.apply(offset, gradient, 1.0);
+        }
+    }
+
+    /// Ends the step: where gradients are clipped, all weights move only now.
+    pub fn finish(mut self) {
+        if self.update.clips() {
+            let factor = self.update.clip_factor(squared_norm(self.gradient));
+            let gradient = std::mem::take(&mut self.gradient);
+            self.apply(0, gradient, factor);
+        }
+    }
+
+    fn apply(&mut self, offset: usize, gradient: &mut [f32], factor: f32) {
+        let range = offset..offset + gradient.len();
+        let velocity = if self.update.has_momentum() { &mut self.velocity[range.clone()] } else { &mut [] };
+        self.update.apply(offset, &mut self.weights[range], gradient, velocity, factor);
+    }
+}
+
+/// Sum of squares in `f64`, in eight lanes, so that it takes no longer than reading the values.
+fn squared_norm(values: &[f32]) -> f64 {
+    let mut lanes = [0.0; 8];
+    for chunk in values.chunks(8) {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += f64::from(value) * f64::from(value);
+        }
+    }
+    lanes.iter().sum()
+}

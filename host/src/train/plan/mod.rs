@@ -1,0 +1,147 @@
+//! The plan: a model that is a list of known layers, trained on the CPU by code of our own.
+//!
+//! ```text
+//! start ──▶ plan's order ──▶ [ gather ▶ forward ▶ loss ▶ backward, updating layer by layer ] × steps ──▶ flat order ──▶ out
+//! ```
+//! Where in the flow: one per agent, in the place of a [`BurnTrainer`](super::BurnTrainer); the Burn module stays the
+//! definition, and tests hold the plan to it. All buffers live as long as the agent. What it never does: use more than
+//! the calling thread, draw at random, or carry anything from one task to the next.
+
+mod conv;
+mod layers;
+mod learner;
+mod linear;
+mod network;
+mod order;
+mod patches;
+mod pool;
+mod product;
+mod scratch;
+#[cfg(test)]
+mod tests;
+
+pub use layers::{Layer, Layers};
+
+use super::batch_order::Batches;
+use super::classification::{is_hit, on_grid, row_loss};
+use super::sgd::Update;
+use super::{EVALUATION_BATCH, Layout, LocalReport, LocalTask, Part, Score, Trainer};
+use crate::data::Dataset;
+use crate::error::{Fault, Kind};
+use anyhow::Result;
+use learner::Learner;
+use network::Network;
+use std::sync::Arc;
+
+/// A compiled list of layers with its buffers on one core.
+pub struct PlanTrainer {
+    network: Network,
+    data: Arc<Dataset>,
+    /// P each, in the plan's order.
+    weights: Vec<f32>,
+    received: Vec<f32>,
+    /// P with momentum, else empty or not read.
+    velocity: Vec<f32>,
+    /// P where gradients are clipped, else empty or not read.
+    gradient: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+impl PlanTrainer {
+    /// Errors: `Kind::Config` if the data's samples or classes are not those that the model was made for.
+    pub fn new(layers: &Layers, layout: &Layout, data: Arc<Dataset>) -> Result<Self> {
+        let network = Network::new(layers);
+        let (made_for, found) = ([network.inputs(), network.outputs()], [data.width(), data.num_outputs()]);
+        if made_for != found {
+            let message = format!(
+                "model: it was made for samples of {} values and {} outputs, `{}` has {} and needs {}; make it for this data",
+                made_for[0], made_for[1], data.name, found[0], found[1]
+            );
+            return Err(Fault::new(Kind::Config, message));
+        }
+        Ok(PlanTrainer {
+            network,
+            data,
+            weights: vec![0.0; layout.len()],
+            received: Vec::with_capacity(layout.len()),
+            velocity: Vec::new(),
+            gradient: Vec::new(),
+            labels: Vec::new(),
+        })
+    }
+
+    fn load(&mut self, weights: &[f32]) {
+        assert_eq!(weights.len(), self.weights.len(), "weights and model belong together");
+        self.network.take_in(weights, &mut self.weights);
+    }
+
+    /// Fills in features and labels of a batch and computes its logits.
+    fn forward(&mut self, part: Part, rows: &[u32]) {
+        let examples = self.data.part(part);
+        self.labels.clear();
+        self.labels.extend(rows.iter().map(|&row| examples.labels[row as usize]));
+        examples.features.gather(rows, self.data.width(), self.network.features(rows.len()));
+        self.network.forward(&self.weights, rows.len());
+    }
+
+    /// One step; the sum of the losses of its batch.
+    fn step(&mut self, rows: &[u32], update: &Update<'_>) -> f64 {
+        self.forward(Part::Train, rows);
+        let outputs = self.network.outputs();
+        let (logits, slopes) = self.network.logits_and_slopes(rows.len());
+        let scale = 1.0 / rows.len() as f64;
+        let each = logits.chunks_exact(outputs).zip(slopes.chunks_exact_mut(outputs)).zip(&self.labels);
+        let loss_sum = each.map(|((logits, slope), &label)| row_loss(logits, label, Some((slope, scale)))).sum();
+        let PlanTrainer { network, weights, velocity, gradient, .. } = self;
+        let mut learner = Learner { update, weights, velocity, gradient };
+        network.backward(rows.len(), &mut learner);
+        learner.finish();
+        loss_sum
+    }
+}
+
+impl Trainer for PlanTrainer {
+    fn train(&mut self, task: &LocalTask<'_>, out: &mut [f32]) -> Result<LocalReport> {
+        self.load(task.start);
+        let mut received = std::mem::take(&mut self.received);
+        received.clear();
+        received.extend_from_slice(&self.weights);
+        let update = Update::new(&LocalTask { start: &received, ..task.clone() });
+        if update.has_momentum() {
+            self.velocity.clear();
+            self.velocity.resize(self.weights.len(), 0.0);
+        }
+        if update.clips() {
+            self.gradient.resize(self.weights.len(), 0.0);
+        }
+        let mut batches = Batches::new(task.order, task.rows, task.batch_size);
+        let mut report = LocalReport::default();
+        for _ in 0..task.steps {
+            let rows = batches.next_batch();
+            report.loss += self.step(rows, &update);
+            report.steps += 1;
+            report.examples += rows.len() as u64;
+            report.lr_sum += update.learning_rate;
+        }
+        report.loss /= report.examples.max(1) as f64;
+        self.received = received;
+        self.network.give_back(&self.weights, out);
+        Ok(report)
+    }
+
+    fn evaluate(&mut self, weights: &[f32], part: Part, rows: &[u32]) -> Result<Score> {
+        self.load(weights);
+        let outputs = self.network.outputs();
+        let mut score = Score::default();
+        for rows in rows.chunks(EVALUATION_BATCH) {
+            self.forward(part, rows);
+            let (logits, _) = self.network.logits_and_slopes(rows.len());
+            for (logits, &label) in logits.chunks_exact(outputs).zip(&self.labels) {
+                score.loss_sum += on_grid(row_loss(logits, label, None));
+                score.correct += u64::from(is_hit(logits, label));
+            }
+            score.rows += rows.len() as u64;
+        }
+        Ok(score)
+    }
+}

@@ -1,0 +1,238 @@
+//! A list of layers compiled into stages, with the buffers between them.
+//!
+//! Where in the flow: the plan's trainer fills in features and slopes of the logits, the network does what lies
+//! between. What it never does: allocate once it has seen its largest batch, or read a value of an earlier batch.
+
+use super::conv::Conv;
+use super::layers::{Layer, Layers, Shape};
+use super::learner::Learner;
+use super::linear::{Backward, Linear};
+use super::order::Order;
+use super::patches::{Form, Input};
+use super::pool::Pool;
+use super::scratch::Scratch;
+
+/// A layer with what is fused into it.
+#[derive(Clone, Debug)]
+enum Stage {
+    Linear(Linear),
+    Conv(Conv),
+}
+
+#[derive(Debug)]
+pub struct Network {
+    stages: Vec<Stage>,
+    /// One for each tensor, in flat order.
+    orders: Vec<Order>,
+    inputs: usize,
+    outputs: usize,
+    /// What goes into each stage, then the logits.
+    values: Vec<Vec<f32>>,
+    /// Slopes of `values`; those of the features stay empty.
+    slopes: Vec<Vec<f32>>,
+    /// For each stage what its pool chose; empty for linear ones.
+    choices: Vec<Vec<u8>>,
+    scratch: Scratch,
+}
+
+impl Network {
+    /// Panics if the layers do not fit together, or come in an order that the plan does not know: ReLU or pool first,
+    /// two pools in a row. Lists are part of a model's code.
+    pub fn new(layers: &Layers) -> Self {
+        let mut compiler = Compiler { form: Form::Planes, offset: 0, stages: Vec::new(), orders: Vec::new() };
+        let last = layers.list.iter().fold(layers.input, |shape, &layer| compiler.add(shape, layer));
+        let Compiler { stages, orders, .. } = compiler;
+        let buffers = stages.len() + 1;
+        Network {
+            choices: vec![Vec::new(); stages.len()],
+            stages,
+            orders,
+            inputs: layers.input.len(),
+            outputs: last.len(),
+            values: vec![Vec::new(); buffers],
+            slopes: vec![Vec::new(); buffers],
+            scratch: Scratch::default(),
+        }
+    }
+
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// From flat weights to the plan's.
+    pub fn take_in(&self, flat: &[f32], plan: &mut [f32]) {
+        let mut offset = 0;
+        for order in &self.orders {
+            let range = offset..offset + order.len();
+            order.take_in(&flat[range.clone()], &mut plan[range]);
+            offset += order.len();
+        }
+    }
+
+    /// From the plan's weights to flat ones.
+    pub fn give_back(&self, plan: &[f32], flat: &mut [f32]) {
+        let mut offset = 0;
+        for order in &self.orders {
+            let range = offset..offset + order.len();
+            order.give_back(&plan[range.clone()], &mut flat[range]);
+            offset += order.len();
+        }
+    }
+
+    /// The place of a batch's features, [rows, inputs].
+    pub fn features(&mut self, rows: usize) -> &mut [f32] {
+        for (i, stage) in self.stages.iter().enumerate() {
+            grow(&mut self.values[i], rows * stage.input_len());
+            grow(&mut self.choices[i], rows * stage.choices());
+        }
+        grow(&mut self.values[self.stages.len()], rows * self.outputs);
+        &mut self.values[0][..rows * self.inputs]
+    }
+
+    /// Logits [rows, outputs] of the features that were filled in.
+    pub fn forward(&mut self, weights: &[f32], rows: usize) -> &[f32] {
+        for (i, stage) in self.stages.iter().enumerate() {
+            let (before, after) = self.values.split_at_mut(i + 1);
+            let (x, y) = (&before[i][..rows * stage.input_len()], &mut after[0][..rows * stage.output_len()]);
+            match stage {
+                Stage::Linear(linear) => linear.forward(weights, x, y, rows),
+                Stage::Conv(conv) => {
+                    let choices = &mut self.choices[i][..rows * stage.choices()];
+                    conv.forward(weights, x, y, choices, &mut self.scratch);
+                }
+            }
+        }
+        &self.values[self.stages.len()][..rows * self.outputs]
+    }
+
+    /// The logits of the last forward pass, and the place of their slopes.
+    pub fn logits_and_slopes(&mut self, rows: usize) -> (&[f32], &mut [f32]) {
+        let last = self.stages.len();
+        grow(&mut self.slopes[last], rows * self.outputs);
+        (&self.values[last][..rows * self.outputs], &mut self.slopes[last][..rows * self.outputs])
+    }
+
+    /// Backward from the slopes that were filled in, each stage's weights learning on the way.
+    pub fn backward(&mut self, rows: usize, learner: &mut Learner<'_>) {
+        for (i, stage) in self.stages.iter().enumerate().rev() {
+            let (before, after) = self.slopes.split_at_mut(i + 1);
+            let slope_x = &mut before[i];
+            let slope_x = if i == 0 {
+                None
+            } else {
+                grow(slope_x, rows * stage.input_len());
+                Some(&mut slope_x[..rows * stage.input_len()])
+            };
+            let pass = Backward {
+                x: &self.values[i][..rows * stage.input_len()],
+                y: &self.values[i + 1][..rows * stage.output_len()],
+                slope_y: &mut after[0][..rows * stage.output_len()],
+                slope_x,
+                rows,
+            };
+            match stage {
+                Stage::Linear(linear) => linear.backward(pass, &mut self.scratch, learner),
+                Stage::Conv(conv) => conv.backward(pass, &self.choices[i], &mut self.scratch, learner),
+            }
+        }
+    }
+}
+
+fn grow<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) {
+    if buffer.len() < length {
+        buffer.resize(length, T::default());
+    }
+}
+
+impl Stage {
+    fn input_len(&self) -> usize {
+        match self {
+            Stage::Linear(linear) => linear.inputs,
+            Stage::Conv(conv) => conv.input.len(),
+        }
+    }
+
+    fn output_len(&self) -> usize {
+        match self {
+            Stage::Linear(linear) => linear.outputs,
+            Stage::Conv(conv) => conv.pool.output_len(),
+        }
+    }
+
+    fn choices(&self) -> usize {
+        match self {
+            Stage::Linear(_) => 0,
+            Stage::Conv(conv) => conv.pool.choices(),
+        }
+    }
+}
+
+struct Compiler {
+    /// How the image between the last layer and the next lies, or lay before it was flattened.
+    form: Form,
+    /// Where the next parameter begins.
+    offset: usize,
+    stages: Vec<Stage>,
+    orders: Vec<Order>,
+}
+
+impl Compiler {
+    fn add(&mut self, shape: Shape, layer: Layer) -> Shape {
+        let after = shape.after(layer);
+        match (layer, shape) {
+            (Layer::Linear { outputs }, _) => self.linear(shape.len(), outputs),
+            (Layer::Conv { outputs, kernel, padding }, Shape::Image { channels, height, width }) => {
+                self.conv(Input { channels, height, width, kernel, padding, form: self.form }, outputs);
+            }
+            (Layer::Relu, _) => match self.stages.last_mut() {
+                Some(Stage::Linear(linear)) => linear.relu = true,
+                Some(Stage::Conv(conv)) => conv.pool.relu = true,
+                None => panic!("a plan begins with a linear layer or a convolution, not with ReLU"),
+            },
+            (Layer::MaxPool, _) => match self.stages.last_mut() {
+                Some(Stage::Conv(conv)) if conv.pool.window == 1 => conv.pool.window = 2,
+                _ => panic!("in a plan each pool follows a convolution of its own"),
+            },
+            (Layer::Flatten | Layer::Conv { .. }, _) => {}
+        }
+        after
+    }
+
+    fn linear(&mut self, inputs: usize, outputs: usize) {
+        self.orders.push(match self.stages.last() {
+            Some(Stage::Conv(conv)) => {
+                let pixels = conv.pool.output_sides().iter().product();
+                Order::rows_of_pixels(conv.outputs, pixels, outputs)
+            }
+            _ => Order::same(inputs * outputs),
+        });
+        self.stages.push(Stage::Linear(Linear { inputs, outputs, relu: false, offset: self.offset }));
+        self.bias(inputs * outputs, outputs);
+    }
+
+    fn conv(&mut self, input: Input, outputs: usize) {
+        if let Some(Stage::Conv(before)) = self.stages.last_mut() {
+            before.pool.ring = input.padding;
+        }
+        let taps = input.kernel * input.kernel;
+        self.orders.push(match input.form {
+            Form::Planes => Order::kernels_of_planes(outputs, input.channels, taps),
+            Form::Pixels => Order::kernels_of_pixels(outputs, input.channels, taps),
+        });
+        let [height, width] = input.output_sides();
+        let pool = Pool { channels: outputs, height, width, window: 1, relu: false, ring: 0 };
+        self.stages.push(Stage::Conv(Conv { input, outputs, pool, offset: self.offset }));
+        self.bias(input.taps() * outputs, outputs);
+        self.form = Form::Pixels;
+    }
+
+    /// The bias that follows a weight of `weight_len` elements.
+    fn bias(&mut self, weight_len: usize, outputs: usize) {
+        self.orders.push(Order::same(outputs));
+        self.offset += weight_len + outputs;
+    }
+}

@@ -1,0 +1,138 @@
+//! What follows a convolution's product, in one pass over it: pool, bias, ReLU; and the same way back.
+//!
+//! The largest of rectified values is the rectified largest, and a bias that all share can be added after the choice.
+//! So all orders of pool and ReLU are this one. Where in the flow: within a [`Conv`](super::conv::Conv), one image at a
+//! time. What it never does: touch the ring around the output.
+
+use super::linear::rectified;
+
+/// In `choices`: ReLU held the value back.
+const DEAD: u8 = u8::MAX;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Pool {
+    pub channels: usize,
+    /// Sides of what the convolution puts out.
+    pub height: usize,
+    pub width: usize,
+    /// Side of the squares of which the largest value stays, 1 or 2. Rows and columns beyond the last square are left out.
+    pub window: usize,
+    pub relu: bool,
+    /// Width of the zeros around the output: the padding of the convolution that comes next.
+    pub ring: usize,
+}
+
+impl Pool {
+    pub fn output_sides(&self) -> [usize; 2] {
+        [self.height / self.window, self.width / self.window]
+    }
+
+    /// Elements of one output, ring included.
+    pub fn output_len(&self) -> usize {
+        self.output_sides().iter().map(|side| side + 2 * self.ring).product::<usize>() * self.channels
+    }
+
+    /// Output values of one image.
+    pub fn choices(&self) -> usize {
+        self.output_sides().iter().product::<usize>() * self.channels
+    }
+
+    /// Shapes: `pixels` [height, width, channels], `y` one output, `choices` its values without the ring.
+    pub fn forward(&self, pixels: &[f32], bias: &[f32], y: &mut [f32], choices: &mut [u8]) {
+        for (output, choices) in choices.chunks_exact_mut(self.channels).enumerate() {
+            let y = &mut y[self.output(output)..][..self.channels];
+            let source = |place| &pixels[self.source(output, place)..][..self.channels];
+            match self.window {
+                1 => self.choose([source(0)], bias, y, choices),
+                _ => self.choose([0, 1, 2, 3].map(source), bias, y, choices),
+            }
+        }
+    }
+
+    /// One output pixel: the largest of its candidates, channel by channel, with bias and ReLU.
+    fn choose<const N: usize>(&self, candidates: [&[f32]; N], bias: &[f32], y: &mut [f32], choices: &mut [u8]) {
+        // Slices of one known length let the compiler drop its checks and use vectors.
+        let channels = self.channels;
+        let candidates = candidates.map(|candidate| &candidate[..channels]);
+        let (bias, y, choices) = (&bias[..channels], &mut y[..channels], &mut choices[..channels]);
+        for channel in 0..channels {
+            let (mut largest, mut choice) = (candidates[0][channel], 0);
+            for (place, candidate) in candidates.iter().enumerate().skip(1) {
+                let value = candidate[channel];
+                // The first of equal ones stays; NaN wins, as in PyTorch.
+                let better = value > largest || value.is_nan();
+                largest = if better { value } else { largest };
+                choice = if better { place as u8 } else { choice };
+            }
+            largest += bias[channel];
+            choices[channel] = if self.relu && largest <= 0.0 { DEAD } else { choice };
+            y[channel] = if self.relu { rectified(largest) } else { largest };
+        }
+    }
+
+    /// Slopes of `pixels` from those of one output; adds the slopes of the bias to `bias`.
+    pub fn backward(&self, slope_y: &[f32], choices: &[u8], pixels: &mut [f32], bias: &mut [f32]) {
+        if !self.height.is_multiple_of(self.window) || !self.width.is_multiple_of(self.window) {
+            pixels.fill(0.0);
+        }
+        for (output, choices) in choices.chunks_exact(self.channels).enumerate() {
+            let slope_y = &slope_y[self.output(output)..][..self.channels];
+            for place in 0..self.window * self.window {
+                let slopes = &mut pixels[self.source(output, place)..][..self.channels];
+                for ((slope, &choice), &slope_y) in slopes.iter_mut().zip(choices).zip(slope_y) {
+                    *slope = if choice == place as u8 { slope_y } else { 0.0 };
+                }
+            }
+            for ((bias, &choice), &slope_y) in bias.iter_mut().zip(choices).zip(slope_y) {
+                *bias += if choice == DEAD { 0.0 } else { slope_y };
+            }
+        }
+    }
+
+    /// Where the channels of an output begin in `y`.
+    fn output(&self, output: usize) -> usize {
+        let [_, width] = self.output_sides();
+        ((output / width + self.ring) * (width + 2 * self.ring) + output % width + self.ring) * self.channels
+    }
+
+    /// Where the channels of one place in an output's square begin in `pixels`.
+    fn source(&self, output: usize, place: usize) -> usize {
+        let [_, width] = self.output_sides();
+        let row = output / width * self.window + place / self.window;
+        (row * self.width + output % width * self.window + place % self.window) * self.channels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One channel, 3 × 5 pixels, so that the last row and column belong to no square; a ring of one zero.
+    const POOL: Pool = Pool { channels: 1, height: 3, width: 5, window: 2, relu: true, ring: 1 };
+
+    #[test]
+    fn the_first_largest_is_chosen_and_gets_the_slope_back() {
+        let pixels = [1.0, 3.0, -1.0, -2.0, 9.0, 3.0, 2.0, -4.0, -5.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0];
+        let (mut y, mut choices) = ([0.0; 12], [0; 2]);
+        POOL.forward(&pixels, &[0.5], &mut y, &mut choices);
+        // Left: 3 twice, the upper right one comes first; 3.5 with the bias. Right: −1 + 0.5 is held back.
+        assert_eq!(y, [0.0, 0.0, 0.0, 0.0, 0.0, 3.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(choices, [1, DEAD]);
+        let (mut slopes, mut bias) = ([7.0; 15], [0.25]);
+        POOL.backward(&[4.0; 12], &choices, &mut slopes, &mut bias);
+        let mut expected = [0.0; 15];
+        expected[1] = 4.0;
+        assert_eq!((slopes, bias), (expected, [4.25]));
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_visible() {
+        for place in [0, 1, 5, 6] {
+            let mut pixels = [1.0; 15];
+            pixels[place] = f32::NAN;
+            let (mut y, mut choices) = ([0.0; 12], [0; 2]);
+            POOL.forward(&pixels, &[0.5], &mut y, &mut choices);
+            assert!(y[5].is_nan() && y[6] == 1.5, "at {place}: {y:?}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Room for what lives only within one layer's pass, kept from step to step and shared by all layers.
+//!
+//! Where in the flow: lent to the stages. What it never does: carry a value; whoever borrows room writes it first.
+
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// Patches of some images, a row for each output pixel or a column for each.
+    pub patches: Vec<f32>,
+    pub patch_slopes: Vec<f32>,
+    /// Outputs of a convolution before its pool, and later the slopes there.
+    pub pixels: Vec<f32>,
+    pub gradient: Vec<f32>,
+    pub bias: Vec<f32>,
+    pub transposed: Vec<f32>,
+}
+
+/// The first `length` elements of a buffer that grows when it must: in the first step of its kind, then never again.
+pub fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    &mut buffer[..length]
+}

@@ -1,0 +1,266 @@
+//! The plan held to the Burn module: same weights, same batches, the same numbers within rounding.
+
+use super::{Layer, Layers};
+use crate::config::{self, ModelName};
+use crate::data::{Dataset, Examples, Features};
+use crate::train::{
+    BatchOrder, BurnModel, EVALUATION_BATCH, LocalModel, LocalReport, LocalTask, Model, Part, Term, Trainer,
+    model_from_config, model_through_burn,
+};
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use std::sync::Arc;
+
+/// A model and the shape of its samples.
+struct Case {
+    name: &'static str,
+    model: ModelName,
+    hidden: &'static [usize],
+    sample: &'static [usize],
+    classes: usize,
+}
+
+const CASES: [Case; 7] = [
+    Case { name: "logistic", model: ModelName::Logistic, hidden: &[], sample: &[13], classes: 5 },
+    Case { name: "binary logistic", model: ModelName::Logistic, hidden: &[], sample: &[7], classes: 2 },
+    Case { name: "mlp", model: ModelName::Mlp, hidden: &[33, 17], sample: &[3, 5], classes: 10 },
+    // Wide enough for several bands of weights.
+    Case { name: "binary mlp", model: ModelName::Mlp, hidden: &[300, 1], sample: &[150], classes: 2 },
+    Case { name: "odd cnn", model: ModelName::Cnn, hidden: &[], sample: &[1, 9, 9], classes: 10 },
+    Case { name: "oblong binary cnn", model: ModelName::Cnn, hidden: &[], sample: &[2, 4, 11], classes: 2 },
+    Case { name: "colour cnn", model: ModelName::Cnn, hidden: &[], sample: &[3, 8, 6], classes: 3 },
+];
+
+/// Changes a task from plain steps with batches of 10.
+type Change = fn(&mut LocalTask<'_>);
+
+const CHANGES: [(&str, Change); 6] = [
+    // 41 rows: the last batch of an epoch has one.
+    ("batches of 10", |_| ()),
+    ("batches of 1", |task| task.batch_size = 1),
+    ("one full batch", |task| task.batch_size = 41),
+    ("momentum and decay", |task| (task.momentum, task.weight_decay) = (0.9, 0.01)),
+    ("prox", |task| task.terms = &[Term::Prox { mu: 0.5 }]),
+    ("clip, L2 and momentum", |task| {
+        task.terms = &[Term::L2 { lambda: 0.1 }, Term::ClipGrad { max_norm: 0.5 }];
+        task.momentum = 0.5;
+    }),
+];
+
+impl Case {
+    fn data(&self) -> Arc<Dataset> {
+        let width = self.sample.iter().product::<usize>() as u32;
+        let mix = |i: u32| (i ^ 0x5bd1).wrapping_mul(2_654_435_761) >> 16;
+        let values = (0..100 * width).map(|i| (mix(i) ^ mix(i / 7)) as u8).collect();
+        let features = Features::U8 { values, scale: 1.0 / 255.0, shift: -0.1 };
+        let labels = (0..100).map(|row| mix(row + 77) % self.classes as u32).collect();
+        let rows = Examples { features, labels, clients: None };
+        Arc::new(Dataset {
+            name: self.name.into(),
+            train: rows.clone(),
+            test: rows,
+            sample_shape: self.sample.to_vec(),
+            num_classes: self.classes,
+            client_names: Vec::new(),
+            fingerprint: [0; 32],
+        })
+    }
+
+    fn models(&self) -> [Arc<dyn Model>; 2] {
+        let config = config::Model { name: self.model, hidden: self.hidden.to_vec(), init: None };
+        [model_from_config, model_through_burn].map(|make| make(&config, &self.data()).unwrap())
+    }
+
+    fn trainers(&self) -> (Vec<f32>, [Box<dyn Trainer>; 2]) {
+        let models = self.models();
+        assert_eq!(models[0].layout(), models[1].layout());
+        let start = models[0].initial_weights(5).unwrap();
+        (start, models.map(|model| model.trainer(self.data()).unwrap()))
+    }
+}
+
+/// What no shipped model has: kernels of even and odd sides with all kinds of padding, a convolution whose output goes
+/// on as it is, one rectified without a pool, one pooled without ReLU.
+#[derive(Module, Debug)]
+struct Stack {
+    convs: Vec<Conv2d>,
+    pool: MaxPool2d,
+    linear: Linear,
+}
+
+const STACK: [(usize, usize, usize); 4] = [(5, 3, 0), (4, 2, 1), (6, 3, 2), (7, 4, 1)];
+
+impl Stack {
+    fn new(device: &Device) -> Self {
+        let inputs = [2].into_iter().chain(STACK.iter().map(|layer| layer.0));
+        let conv = |(inputs, (outputs, kernel, padding))| {
+            Conv2dConfig::new([inputs, outputs], [kernel, kernel])
+                .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
+                .init(device)
+        };
+        let pool = MaxPool2dConfig::new([2, 2]).with_strides([2, 2]).init();
+        Stack {
+            convs: inputs.zip(STACK).map(conv).collect(),
+            pool,
+            linear: LinearConfig::new(7 * 3 * 5, 3).init(device),
+        }
+    }
+
+    fn layers() -> Layers {
+        let conv = |layers: Layers, i: usize| {
+            let (outputs, kernel, padding) = STACK[i];
+            layers.then(Layer::Conv { outputs, kernel, padding })
+        };
+        // 7 × 11 → 5 × 9 → 6 × 10 → 8 × 12, pooled 4 × 6 → 3 × 5.
+        let layers = conv(conv(Layers::image([2, 7, 11]), 0), 1).then(Layer::Relu);
+        let layers = conv(conv(layers, 2).then(Layer::MaxPool), 3).then(Layer::Relu).then(Layer::Flatten);
+        layers.then(Layer::Linear { outputs: 3 })
+    }
+}
+
+impl LocalModel for Stack {
+    fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+        let [batch, _] = features.dims();
+        let x = features.reshape([batch, 2, 7, 11]);
+        let x = relu(self.convs[1].forward(self.convs[0].forward(x)));
+        let x = self.pool.forward(self.convs[2].forward(x));
+        let x = relu(self.convs[3].forward(x));
+        self.linear.forward(x.flatten(1, 3))
+    }
+}
+
+fn rows() -> Vec<u32> {
+    (0..41).map(|i| i * 37 % 100).collect()
+}
+
+fn task<'a>(start: &'a [f32], rows: &'a [u32], steps: u64, change: Change) -> LocalTask<'a> {
+    let mut task = LocalTask {
+        start,
+        rows,
+        steps,
+        batch_size: 10,
+        // One large step, whose update stands far above the rounding of the weights; small ones, which add up calmly.
+        learning_rate: if steps == 1 { 1.0 } else { 0.05 },
+        momentum: 0.0,
+        weight_decay: 0.0,
+        terms: &[],
+        order: BatchOrder { seed: 1, round: 2, client: 3, steps_before: None, shuffle: true },
+    };
+    change(&mut task);
+    task
+}
+
+fn train(trainer: &mut dyn Trainer, task: &LocalTask<'_>) -> (Vec<f32>, LocalReport) {
+    let mut out = vec![f32::NAN; task.start.len()];
+    let report = trainer.train(task, &mut out).unwrap();
+    (out, report)
+}
+
+fn norm(values: impl Iterator<Item = f32>) -> f64 {
+    values.map(|v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt()
+}
+
+/// ‖ours − theirs‖ against `tolerance` times the norm of the update, for each tensor by itself.
+#[track_caller]
+fn near(what: &str, model: &dyn Model, start: &[f32], [ours, theirs]: [&[f32]; 2], tolerance: f64) {
+    for tensor in &model.layout().tensors {
+        let range = tensor.offset..tensor.offset + tensor.len();
+        let difference = norm(range.clone().map(|i| ours[i] - theirs[i]));
+        let update = norm(range.clone().map(|i| theirs[i] - start[i]));
+        // What f32 weights can express: one unit in the last place of each.
+        let floor = f64::from(f32::EPSILON) * norm(range.map(|i| theirs[i]));
+        let name = &tensor.name;
+        assert!(
+            difference <= tolerance * update + floor,
+            "{what}, `{name}`: off by {difference} in an update of {update}"
+        );
+    }
+}
+
+#[test]
+fn steps_equal_the_burn_modules() {
+    for case in &CASES {
+        let (start, [mut plan, mut burn]) = case.trainers();
+        let (rows, [model, _]) = (rows(), case.models());
+        for (change_name, change) in CHANGES {
+            for (steps, tolerance) in [(1, 1e-5), (20, 1e-4)] {
+                let what = format!("{}, {change_name}, {steps} steps", case.name);
+                let task = task(&start, &rows, steps, change);
+                let (ours, our_report) = train(&mut *plan, &task);
+                let (theirs, their_report) = train(&mut *burn, &task);
+                near(&what, &*model, &start, [&ours, &theirs], tolerance);
+                assert!((our_report.loss - their_report.loss).abs() <= 1e-5 * their_report.loss, "{what}");
+                assert_eq!(LocalReport { loss: 0.0, ..our_report }, LocalReport { loss: 0.0, ..their_report });
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_of_all_kinds_equal_burns() {
+    let case = Case { name: "stack", sample: &[2, 7, 11], classes: 3, ..CASES[4] };
+    let burn = BurnModel::new(Stack::new).unwrap();
+    let plan = BurnModel::new(Stack::new).unwrap().with_layers(Stack::layers());
+    let (start, rows) = (burn.initial_weights(1).unwrap(), rows());
+    let [mut ours, mut theirs] = [&plan, &burn].map(|model| model.trainer(case.data()).unwrap());
+    for (steps, tolerance) in [(1, 1e-5), (20, 1e-4)] {
+        let task = task(&start, &rows, steps, |task| task.learning_rate *= 0.2);
+        let [ours, theirs] = [&mut ours, &mut theirs].map(|trainer| train(&mut **trainer, &task).0);
+        near(&format!("stack, {steps} steps"), &burn, &start, [&ours, &theirs], tolerance);
+    }
+    let [ours, theirs] = [ours, theirs].map(|mut trainer| trainer.evaluate(&start, Part::Test, &rows).unwrap());
+    assert_eq!(ours.correct, theirs.correct);
+    assert!((ours.loss_sum - theirs.loss_sum).abs() <= 1e-5 * theirs.loss_sum);
+}
+
+#[test]
+fn evaluation_equals_the_burn_modules() {
+    for case in &CASES {
+        let (weights, [mut plan, mut burn]) = case.trainers();
+        let rows: Vec<u32> = (0..2 * EVALUATION_BATCH as u32 + 1).map(|i| i % 100).collect();
+        for rows in [&rows[..], &rows[..1]] {
+            let ours = plan.evaluate(&weights, Part::Test, rows).unwrap();
+            let theirs = burn.evaluate(&weights, Part::Test, rows).unwrap();
+            assert_eq!((ours.correct, ours.rows), (theirs.correct, theirs.rows), "{}", case.name);
+            let tolerance = 1e-5 * theirs.loss_sum;
+            assert!((ours.loss_sum - theirs.loss_sum).abs() <= tolerance, "{}: {ours:?}, {theirs:?}", case.name);
+        }
+    }
+}
+
+#[test]
+fn a_result_has_the_same_bits_after_another_client_on_another_thread_and_in_another_trainer() {
+    for case in &CASES {
+        let (start, [mut plan, _]) = case.trainers();
+        let (rows, other_rows) = (rows(), (0..100).rev().collect::<Vec<_>>());
+        let this = task(&start, &rows, 7, |task| task.momentum = 0.9);
+        let first = train(&mut *plan, &this);
+        // Larger batches, clipped, diverging until its weights are not finite: none of it may stay.
+        let that = LocalTask {
+            batch_size: 100,
+            learning_rate: 1e30,
+            terms: &[Term::ClipGrad { max_norm: 1e30 }],
+            ..task(&start, &other_rows, 9, |_| ())
+        };
+        let diverged = train(&mut *plan, &that).0;
+        assert!(case.model == ModelName::Logistic || diverged.iter().any(|w| !w.is_finite()), "{}", case.name);
+        plan.evaluate(&diverged, Part::Test, &other_rows).unwrap();
+        assert_eq!(first, train(&mut *plan, &this), "{}: after another client", case.name);
+        let elsewhere = std::thread::scope(|scope| scope.spawn(|| train(&mut *plan, &this)).join().unwrap());
+        assert_eq!(first, elsewhere, "{}: on another thread", case.name);
+        let (_, [mut fresh, _]) = case.trainers();
+        assert_eq!(first, train(&mut *fresh, &this), "{}: in another trainer", case.name);
+    }
+}
+
+#[test]
+fn a_plan_for_other_data_is_refused_with_both_values() {
+    let [mlp, cnn] = [&CASES[2], &CASES[4]];
+    let error = mlp.models()[0].trainer(cnn.data()).err().expect("refused");
+    assert_eq!(crate::error::exit_code(&error), 3);
+    assert!(["15 values", "`odd cnn` has 81"].iter().all(|word| error.to_string().contains(word)), "{error}");
+}
