@@ -179,8 +179,8 @@ mod tests {
             |c| c.train.weight_decay = -1.0,
             "config `train.weight-decay = -1`: must be a finite number of at least 0",
         );
-        check(|c| c.train.local_epochs = 0, "config `train.local-epochs = 0`: must be at least 1");
-        check(|c| c.train.local_steps = Some(0), "config `train.local-steps = 0`: must be at least 1");
+        check(|c| c.train.local_epochs = 0, "config `train.local-epochs = 0`: must be from 1 to 1000000");
+        check(|c| c.train.local_steps = Some(0), "config `train.local-steps = 0`: must be from 1 to 1000000000");
         check(
             |c| c.federation.fraction_train = 1.5,
             "config `federation.fraction-train = 1.5`: must be above 0 and at most 1",
@@ -191,7 +191,7 @@ mod tests {
         );
         check(
             |c| c.federation.update_bound = 0.0,
-            "config `federation.update-bound = 0`: must be a finite number above 0",
+            "config `federation.update-bound = 0`: must be above 0 and at most 1048576",
         );
         check(|c| c.evaluate.every = 0, "config `evaluate.every = 0`: must be at least 1");
         check(
