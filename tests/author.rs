@@ -44,6 +44,8 @@ fn a_new_project_of_each_kind_builds_is_sound_and_runs() {
         for part in [&file, &hash, &format!("colla-host --plugin {file}")] {
             assert!(built.stdout.contains(part), "`{part}` is not in\n{}", built.stdout);
         }
+        let sound = colla(&lab, ".", &["plugin", "check", &file]);
+        assert_eq!(sound.code, 0, "{}{}", sound.stdout, sound.stderr);
         let run = lab.run(kind, &small(&["--plugin", &format!("{file}:blake3={hash}"), "--rounds", "2"]));
         assert_eq!(run.summary()["rounds"], 2, "{kind}");
     }

@@ -4,6 +4,7 @@
 mod author;
 mod bad_input;
 mod composition;
+mod conformance;
 mod determinism;
 mod forms;
 mod hostile_plugins;
@@ -12,3 +13,4 @@ mod layering;
 mod published;
 mod run_directory;
 mod support;
+mod wat;

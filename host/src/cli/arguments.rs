@@ -64,6 +64,8 @@ pub(super) enum PluginCommand {
     New(NewArguments),
     /// Build the plugin project in a folder to NAME.wasm beside its manifest
     Build(BuildArguments),
+    /// Run a plugin through the laws of its roles, one line each; exit code 6 if one is broken
+    Check(CheckArguments),
 }
 
 #[derive(Args)]
@@ -121,6 +123,18 @@ pub(super) struct BuildArguments {
     /// The project's folder
     #[arg(value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct CheckArguments {
+    /// A WASM plugin file or the name of a shipped plugin, with parameters if not the defaults are to be checked
+    #[arg(value_name = "FILE[:k=v,…]")]
+    pub plugin: String,
+    /// The native library of the same source, to compare bit for bit; it is loaded with all rights of this process
+    #[arg(long, value_name = "FILE")]
+    pub native: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: FormatArgument,
 }
 
 #[derive(Args)]
@@ -187,6 +201,7 @@ impl Command {
             Command::Partition(arguments) => arguments.output.format,
             Command::Plugin { command: PluginCommand::Inspect(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::List(arguments) } => arguments.output.format,
+            Command::Plugin { command: PluginCommand::Check(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::New(_) | PluginCommand::Build(_) } => Format::Text,
             Command::Completions { .. } => Format::Text,
         }

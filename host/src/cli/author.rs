@@ -1,11 +1,17 @@
-//! `colla-host plugin new` and `plugin build`: a plugin of one's own.
+//! `colla-host plugin new`, `plugin build` and `plugin check`: a plugin of one's own.
 
 use super::{
-    arguments::{BuildArguments, NewArguments},
+    arguments::{BuildArguments, CheckArguments, Format, NewArguments},
+    plugin::say_if_shipped,
     print,
 };
 use crate::{
-    plugin::project::{self, Built},
+    check::{self, Report, Verdict},
+    error::{Fault, Kind},
+    plugin::{
+        self,
+        project::{self, Built},
+    },
     record::{bytes, count},
 };
 use anyhow::Result;
@@ -18,7 +24,8 @@ pub(super) fn new(arguments: &NewArguments) -> Result<()> {
     print(&format!(
         "wrote {folder}: the method is src/lib.rs, its name and parameters are manifest.json\n\
          next  colla-host plugin build {folder}\n\
-         then  colla-host --plugin {folder}/{name}.wasm\n"
+         then  colla-host plugin check {folder}/{name}.wasm\n\
+         and   colla-host --plugin {folder}/{name}.wasm\n"
     ))
 }
 
@@ -37,5 +44,43 @@ fn told(built: &Built) -> String {
     line("built", &file.to_string())
         + &line("size", &size)
         + &line("blake3", &built.blake3)
+        + &line("check", &format!("colla-host plugin check {file}"))
         + &line("run", &format!("colla-host --plugin {file}"))
+}
+
+pub(super) fn check(arguments: &CheckArguments) -> Result<()> {
+    let spec = plugin::parse_spec(&arguments.plugin)?;
+    let report = check::check(&spec, arguments.native.as_deref())?;
+    if let Ok(inspected) = plugin::inspect(&spec) {
+        say_if_shipped(&inspected, &arguments.plugin);
+    }
+    print(&match arguments.output.format {
+        Format::Json => format!("{:#}\n", serde_json::to_value(&report)?),
+        Format::Text => verdicts(&report),
+    })?;
+    match report.broken()[..] {
+        [] => Ok(()),
+        ref broken => {
+            let message = format!("plugin `{}` breaks {}", report.plugin, broken.join(", "));
+            Err(Fault::new(Kind::PluginFailed, format!("{message}; the lines marked FAIL say how")))
+        }
+    }
+}
+
+/// A line for each law, then the verdict.
+fn verdicts(report: &Report) -> String {
+    let mut text = String::new();
+    for line in &report.lines {
+        let verdict = match line.verdict {
+            Verdict::Pass => "pass",
+            Verdict::Fail => "FAIL",
+            Verdict::Skipped | Verdict::Measured => "-",
+        };
+        text += &format!("{verdict:<6}{:<12}{}\n", line.law, line.text);
+    }
+    let kept = report.lines.iter().filter(|line| line.verdict == Verdict::Pass).count();
+    match report.broken().len() {
+        0 => text + &format!("{} keeps all {kept} laws\n", report.plugin),
+        broken => text + &format!("{} breaks {broken} of {} laws\n", report.plugin, kept + broken),
+    }
 }

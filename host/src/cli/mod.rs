@@ -58,6 +58,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Plugin { command: PluginCommand::List(arguments) } => plugin::list(&arguments),
         Command::Plugin { command: PluginCommand::New(arguments) } => author::new(&arguments),
         Command::Plugin { command: PluginCommand::Build(arguments) } => author::build(&arguments),
+        Command::Plugin { command: PluginCommand::Check(arguments) } => author::check(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "colla-host", &mut script);
