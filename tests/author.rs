@@ -4,7 +4,7 @@ use super::support::{Finished, Lab, small};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Every kind of project, and the configuration that its two rounds run with.
+/// Every kind of project.
 const KINDS: [&str; 6] = ["client", "normalize", "compress", "aggregate", "aggregate-rows", "server-step"];
 
 /// One build folder for all generated projects: their common dependencies are compiled once.
@@ -46,7 +46,8 @@ fn a_new_project_of_each_kind_builds_is_sound_and_runs() {
         }
         let sound = colla(&lab, ".", &["plugin", "check", &file]);
         assert_eq!(sound.code, 0, "{}{}", sound.stdout, sound.stderr);
-        let run = lab.run(kind, &small(&["--plugin", &format!("{file}:blake3={hash}"), "--rounds", "2"]));
+        let pinned = format!("{file}:blake3={hash}");
+        let run = lab.run(kind, &small(&["--plugin", &pinned, "--set", "federation.num-server-rounds=2"]));
         assert_eq!(run.summary()["rounds"], 2, "{kind}");
     }
 }
@@ -123,4 +124,19 @@ fn what_cannot_be_built_says_why() {
     let finished = Finished::from(finished.expect("the binary starts"));
     assert_eq!(finished.code, 4, "{}", finished.stderr);
     assert!(finished.stderr.contains("cannot be started"), "{}", finished.stderr);
+}
+
+#[test]
+fn the_tutorial_shows_the_code_that_new_projects_get() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("a file of this repository");
+    let without_space = |text: &str| text.split_whitespace().collect::<String>();
+    let tutorial = read("docs/plugins.md");
+    let blocks: Vec<&str> = tutorial.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 1);
+    let template = read("plugin-sdk/templates/aggregate-rows/lib.rs");
+    assert!(without_space(&template).contains(&without_space(blocks[0])), "{}", blocks[0]);
+    for kind in KINDS {
+        assert!(tutorial.contains(&format!("[`{kind}`](../plugin-sdk/templates/{kind}/lib.rs)")), "{kind}");
+    }
 }

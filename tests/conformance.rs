@@ -103,26 +103,26 @@ fn weights_that_are_missing_or_negative_break_weights() {
     breaks(plugin(&manifest("aggregate", ""), OK, negative), "weights", "weight 0 of 5 is -1");
 }
 
+/// A codec whose ENCODE (39) claims 8 bytes and whose DECODE (40) is `decode`.
+fn codec(decode: &str) -> String {
+    let encode = "(i32.store offset=96 (local.get $block) (i32.const 8)) (i32.const 0)";
+    format!("(if (result i32) (i32.eq (local.get $op) (i32.const 40)) (then {decode}) (else {encode}))")
+}
+
 #[test]
 fn an_encoder_that_claims_too_much_or_decodes_to_nan_breaks_its_laws() {
     let claim = "(i32.store offset=96 (local.get $block) (i32.const 0x7fffffff)) (i32.const 0)";
     breaks(plugin(&manifest("compress", CODEC), OK, claim), "finite", "it claims 2147483647 bytes of output");
-    // DECODE is 40.
-    let decode = |body: &str| {
-        format!("(if (result i32) (i32.eq (local.get $op) (i32.const 40)) (then {body}) (else (i32.const 0)))")
-    };
-    breaks(plugin(&manifest("compress", CODEC), OK, &decode(FILL_NAN)), "round-trip", "value 0 is decoded to NaN");
+    let refuse = "(if (i32.ne (i32.load offset=88 (local.get $block)) (i32.const 8)) (then (return (i32.const -1))))";
+    let nan = plugin(&manifest("compress", CODEC), OK, &codec(&format!("{refuse} {FILL_NAN}")));
+    breaks(nan, "round-trip", "ordinary values: value 0 is decoded to NaN");
 }
 
 #[test]
 fn a_decoder_that_believes_any_bytes_or_traps_on_them_breaks_damage() {
-    // ENCODE says 8 bytes; DECODE writes zeros whatever it gets, or traps if it gets no 8 bytes.
-    let encode = "(i32.store offset=96 (local.get $block) (i32.const 8)) (i32.const 0)";
-    let codec = |before: &str| {
-        format!("(if (result i32) (i32.eq (local.get $op) (i32.const 40)) (then {before} {FILL_ZERO}) (else {encode}))")
-    };
-    breaks(plugin(&manifest("compress", CODEC), OK, &codec("")), "damage", "an empty piece is decoded as if");
+    breaks(plugin(&manifest("compress", CODEC), OK, &codec(FILL_ZERO)), "damage", "an empty piece is decoded as if");
     let trap = "(if (i32.ne (i32.load offset=88 (local.get $block)) (i32.const 8)) (then unreachable))";
+    let trap = format!("{trap} {FILL_ZERO}");
     breaks(
         plugin(&manifest("compress", CODEC), OK, &codec(trap)),
         "damage",

@@ -24,5 +24,6 @@ pub fn all(len: usize) -> Vec<Input> {
 
 fn rows(len: usize, factor: f32) -> Vec<Vec<f32>> {
     let value = |row: usize, i: usize| ((i * 7_919 + row * 104_729 + i * i % 97) % 10_007) as f32 / 5_003.0 - 1.0;
-    (0..ROWS).map(|row| (0..len).map(|i| value(row, i) * factor).collect()).collect()
+    // The addend makes zeros of both signs the positive one.
+    (0..ROWS).map(|row| (0..len).map(|i| value(row, i) * factor + 0.0).collect()).collect()
 }
