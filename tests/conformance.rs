@@ -124,7 +124,7 @@ fn a_decoder_that_believes_any_bytes_or_traps_on_them_breaks_damage() {
     let trap = "(if (i32.ne (i32.load offset=88 (local.get $block)) (i32.const 8)) (then unreachable))";
     let trap = format!("{trap} {FILL_ZERO}");
     breaks(
-        plugin(&manifest("compress", CODEC), OK, &codec(trap)),
+        plugin(&manifest("compress", CODEC), OK, &codec(&trap)),
         "damage",
         "an empty piece: plugin `hostile`, DECODE",
     );
@@ -166,5 +166,17 @@ fn what_cannot_be_checked_is_refused_by_name() {
         let finished = lab.colla(&["plugin", "check", file]);
         assert_eq!(finished.code, 3, "{}", finished.stderr);
         assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_plugin_of_two_roles_is_asked_about_both() {
+    let lab = Lab::new();
+    let both = manifest("client", "").replace(r#"["client"]"#, r#"["client","server-step"]"#);
+    lab.write("both.wasm", plugin(&both, OK, FILL_ZERO));
+    let finished = lab.colla(&["plugin", "check", "both.wasm"]);
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    for words in ["pass  repeatable  client: ", "pass  repeatable  server-step: ", "keeps all 8 laws"] {
+        assert!(finished.stdout.contains(words), "`{words}` is not in\n{}", finished.stdout);
     }
 }

@@ -39,6 +39,8 @@ pub enum Verdict {
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
     pub law: &'static str,
+    /// The role that the law belongs to; none for those of the file as a whole.
+    pub role: Option<Role>,
     pub verdict: Verdict,
     pub text: String,
 }
@@ -50,6 +52,9 @@ pub struct Report {
     /// Hex.
     pub blake3: String,
     pub lines: Vec<Line>,
+    /// The role that is being asked.
+    #[serde(skip)]
+    role: Option<Role>,
 }
 
 impl Report {
@@ -64,12 +69,16 @@ impl Report {
             Ok(text) => (Verdict::Pass, text),
             Err(Broken(text)) => (Verdict::Fail, text),
         };
-        self.lines.push(Line { law, verdict, text });
+        self.line(law, verdict, text);
         holds
     }
 
     fn skip(&mut self, law: &'static str, because: &str) {
-        self.lines.push(Line { law, verdict: Verdict::Skipped, text: format!("not asked, since `{because}` fails") });
+        self.line(law, Verdict::Skipped, format!("not asked, since `{because}` fails"));
+    }
+
+    fn line(&mut self, law: &'static str, verdict: Verdict, text: String) {
+        self.lines.push(Line { law, role: self.role, verdict, text });
     }
 }
 
@@ -97,7 +106,7 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
         Ok(inspected) => inspected,
         Err(error) if exit_code(&error) == Kind::PluginRefused.exit_code() => {
             let name = spec.path.as_ref().map_or(String::new(), |path| path.display().to_string());
-            let mut report = Report { plugin: name, blake3: String::new(), lines: Vec::new() };
+            let mut report = Report { plugin: name, blake3: String::new(), lines: Vec::new(), role: None };
             report.tell("load", Err(error.into()));
             return Ok(report);
         }
@@ -108,7 +117,7 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
         let problem = "it is a native library; give the WASM file, and the library with `--native`";
         return Err(Fault::new(Kind::Config, format!("checking plugin `{name}`: {problem}")));
     }
-    let mut report = Report { plugin: name, blake3: inspected.blake3.clone(), lines: Vec::new() };
+    let mut report = Report { plugin: name, blake3: inspected.blake3.clone(), lines: Vec::new(), role: None };
     let plugin = match plugin::load(spec, &[]) {
         Ok(plugin) => plugin,
         Err(error) => {
@@ -123,8 +132,10 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
     report.tell("parameters", laws::parameters(&subject));
     report.tell("random", laws::random(&subject));
     for role in roles {
+        report.role = Some(role);
         ask_role(&mut report, &subject, role);
     }
+    report.role = None;
     if let Some(path) = native {
         ask_forms(&mut report, &subject, path)?;
     }
@@ -227,5 +238,5 @@ fn measure(report: &mut Report, subject: &Subject, role: Role) {
     }
     let rate = (4 * LEN * rows) as f64 * f64::from(rounds) / start.elapsed().as_secs_f64() / 1e9;
     let text = format!("{rate:.2} GB/s of updates on one thread, with the copies to and from the plugin");
-    report.lines.push(Line { law: "speed", verdict: Verdict::Measured, text });
+    report.line("speed", Verdict::Measured, text);
 }

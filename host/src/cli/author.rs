@@ -70,13 +70,17 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<()> {
 /// A line for each law, then the verdict.
 fn verdicts(report: &Report) -> String {
     let mut text = String::new();
+    let mut roles: Vec<_> = report.lines.iter().filter_map(|line| line.role).collect();
+    roles.dedup();
+    let several = roles.len() > 1;
     for line in &report.lines {
         let verdict = match line.verdict {
             Verdict::Pass => "pass",
             Verdict::Fail => "FAIL",
             Verdict::Skipped | Verdict::Measured => "-",
         };
-        text += &format!("{verdict:<6}{:<12}{}\n", line.law, line.text);
+        let role = line.role.filter(|_| several).map_or(String::new(), |role| format!("{}: ", role.name()));
+        text += &format!("{verdict:<6}{:<12}{role}{}\n", line.law, line.text);
     }
     let kept = report.lines.iter().filter(|line| line.verdict == Verdict::Pass).count();
     match report.broken().len() {

@@ -163,7 +163,7 @@ mod tests {
         fn walk(folder: &Path, found: &mut BTreeSet<PathBuf>) {
             for entry in fs::read_dir(folder).unwrap().flatten() {
                 let path = entry.path();
-                if path.is_dir() { walk(&path, found) } else { drop(found.insert(path)) }
+                if path.is_dir() { walk(&path, found) } else { found.extend([path]) }
             }
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugin-sdk/src");
