@@ -112,6 +112,12 @@ fn what_cannot_be_built_says_why() {
     lab.write("rule/manifest.json", manifest.replace("\"kinds\"", "\"kind\""));
     refused(3, "the manifest is wrong at");
     lab.write("rule/manifest.json", &manifest);
+    let config = std::fs::read_to_string(lab.path().join("rule/.cargo/config.toml")).expect("the flags");
+    lab.write("rule/.cargo/config.toml", "[target");
+    refused(3, "`.cargo/config.toml`: TOML parse error");
+    lab.write("rule/.cargo/config.toml", "");
+    refused(3, "`.cargo/config.toml`: it has no list `target.wasm32-unknown-unknown.rustflags`");
+    lab.write("rule/.cargo/config.toml", config);
     lab.write("rule/src/lib.rs", "does not compile");
     refused(5, "the plugin does not build");
     let finished = Command::new(env!("CARGO_BIN_EXE_colla-host"))

@@ -5,7 +5,7 @@
 //! What it never does: decide where a file goes, or run what it built.
 
 use crate::error::{Fault, Kind};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,15 +19,19 @@ pub const PROFILE: &str = "plugin";
 /// Builds all plugins for WASM and returns the bytes of each.
 ///
 /// `root`: the folder of the workspace; `target`: where cargo works. Adds the target with rustup if the compiler lacks it.
-/// Errors: [`Kind::Data`] if cargo, rustc or the target is missing, [`Kind::PluginRefused`] if a plugin does not build.
+/// Errors: [`Kind::Data`] if cargo, rustc or the target is missing, [`Kind::Config`] if `.cargo/config.toml` gives no flags,
+/// [`Kind::PluginRefused`] if a plugin does not build.
 pub fn build_wasm(root: &Path, plugins: &BTreeSet<String>, target: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     ensure_target(root)?;
     cargo_build(root, plugins, target, Some(TARGET))?;
     let folder = target.join(TARGET).join(PROFILE);
     let read = |name: &String| {
         let path = folder.join(format!("{}.wasm", name.replace('-', "_")));
-        let bytes = fs::read(&path).with_context(|| format!("reading `{}`", path.display()))?;
-        Ok((name.clone(), bytes))
+        let absent = |error| {
+            let advice = "a plugin's `Cargo.toml` has `crate-type = [\"cdylib\"]` under `[lib]`";
+            Fault::new(Kind::PluginRefused, format!("building plugins: `{}`: {error}; {advice}", path.display()))
+        };
+        Ok((name.clone(), fs::read(&path).map_err(absent)?))
     };
     plugins.iter().map(read).collect()
 }
@@ -59,10 +63,13 @@ pub fn cargo_build(root: &Path, plugins: &BTreeSet<String>, target: &Path, tripl
 fn rustflags(root: &Path, triple: Option<&str>) -> Result<Vec<String>> {
     let mut flags = Vec::new();
     if let Some(triple) = triple {
-        let text = fs::read_to_string(root.join(".cargo/config.toml")).context("reading `.cargo/config.toml`")?;
-        let config: toml::Table = toml::from_str(&text).context("reading `.cargo/config.toml`")?;
+        let wrong = |problem: &dyn std::fmt::Display| {
+            Fault::new(Kind::Config, format!("building plugins: `.cargo/config.toml`: {problem}"))
+        };
+        let text = fs::read_to_string(root.join(".cargo/config.toml")).map_err(|error| wrong(&error))?;
+        let config: toml::Table = toml::from_str(&text).map_err(|error| wrong(&error))?;
         let of_target = config.get("target").and_then(|targets| targets.get(triple)?.get("rustflags")?.as_array());
-        let of_target = of_target.with_context(|| format!("`.cargo/config.toml` has no flags for `{triple}`"))?;
+        let of_target = of_target.ok_or_else(|| wrong(&format!("it has no list `target.{triple}.rustflags`")))?;
         flags.extend(of_target.iter().filter_map(|flag| flag.as_str().map(str::to_string)));
     }
     let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
