@@ -159,24 +159,27 @@ fn roles(plugin: &Plugin) -> Result<Vec<Role>> {
     }
 }
 
+type Law<'a> = (&'static str, &'a dyn Fn() -> Held);
+
 /// The laws of one role. Answers that are not finite or not repeatable make all further comparisons meaningless.
 fn ask_role(report: &mut Report, subject: &Subject, role: Role) {
-    let mut further: Vec<(&'static str, &dyn Fn() -> Held)> = Vec::new();
-    let cuts = || laws::cuts(subject, role);
-    let (order, weights) = (|| laws::order(subject), || laws::weights(subject));
+    let (finite, weights) = (|| laws::finite(subject, role), || laws::weights(subject));
     let (round_trip, damage) = (|| codec::round_trip(subject), || codec::damage(subject));
-    match role {
-        Role::Normalize if subject.plugin.manifest().unit == Unit::Range => further.push(("cuts", &cuts)),
-        Role::ServerStep => further.push(("cuts", &cuts)),
-        Role::Aggregate if subject.reduces_rows() => {
-            further.extend([("cuts", &cuts as &dyn Fn() -> Held), ("order", &order)])
-        }
-        Role::Aggregate => further.push(("weights", &weights)),
-        Role::Compress => further.extend([("round-trip", &round_trip as &dyn Fn() -> Held), ("damage", &damage)]),
-        _ => {}
-    }
-    let gates: [(&'static str, &dyn Fn() -> Held); 2] =
-        [("finite", &|| laws::finite(subject, role)), ("repeatable", &|| laws::repeatable(subject, role))];
+    let (cuts, order) = (|| laws::cuts(subject, role), || laws::order(subject));
+    let repeatable = || laws::repeatable(subject, role);
+    let sound: Law<'_> = match role {
+        Role::Compress => ("round-trip", &round_trip),
+        Role::Aggregate if !subject.reduces_rows() => ("weights", &weights),
+        _ => ("finite", &finite),
+    };
+    let gates: [Law<'_>; 2] = [sound, ("repeatable", &repeatable)];
+    let further: Vec<Law<'_>> = match role {
+        Role::Normalize if subject.plugin.manifest().unit == Unit::Range => vec![("cuts", &cuts)],
+        Role::ServerStep => vec![("cuts", &cuts)],
+        Role::Aggregate if subject.reduces_rows() => vec![("cuts", &cuts), ("order", &order)],
+        Role::Compress => vec![("damage", &damage)],
+        _ => Vec::new(),
+    };
     let mut broken = None;
     for (law, ask) in gates {
         match broken {
