@@ -1,73 +1,7 @@
 //! A plugin can never crash, hang or exhaust the host: what it does wrong ends the run with exit code 6 and its name.
 
 use super::support::{Lab, small};
-
-/// A module with a valid manifest whose operations do what `call` and `block` (WAT function bodies) say.
-fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
-    let wat = format!(
-        r#"(module
-          {DRAW}
-          (memory (export "memory") 4)
-          (global $top (mut i32) (i32.const 4096))
-          (func (export "colla_abi_version") (result i32) (i32.const 65536))
-          (func (export "colla_alloc") (param $size i32) (param $align i32) (result i32)
-            (local $at i32)
-            (local.set $at (i32.and (i32.add (global.get $top) (i32.const 63)) (i32.const -64)))
-            (global.set $top (i32.add (local.get $at) (local.get $size)))
-            (block $fits
-              (br_if $fits (i32.le_u (global.get $top) (i32.mul (memory.size) (i32.const 65536))))
-              (drop (memory.grow (i32.add (i32.const 1) (i32.div_u (local.get $size) (i32.const 65536))))))
-            (local.get $at))
-          (func (export "colla_free") (param i32 i32 i32))
-          (func (export "colla_create") (param $config i32) (param $len i32) (param $host i32) (param $out i32) (result i32)
-            (i32.store (local.get $out) (i32.const 1)) (i32.const 0))
-          (func (export "colla_destroy") (param i32))
-          (func (export "colla_call") (param $ctx i32) (param $op i32) (param $message i32) (param $len i32) (result i32) {call})
-          (func (export "colla_reply") (param $ctx i32) (param $out i32)
-            (i32.store (local.get $out) (i32.const 0)) (i32.store offset=4 (local.get $out) (i32.const 0)))
-          (func (export "colla_block") (param $ctx i32) (param $op i32) (param $block i32) (result i32) (local $i i32) {block})
-          (func (export "colla_last_error") (param $ctx i32) (param $out i32)
-            (i32.store (local.get $out) (i32.const 0)) (i32.store offset=4 (local.get $out) (i32.const 0))))"#
-    );
-    let mut module = wat::parse_str(wat).expect("the module assembles");
-    let name = b"colla.manifest";
-    let length = 1 + name.len() + manifest.len();
-    module.push(0);
-    module.extend(leb128(length));
-    module.push(name.len() as u8);
-    module.extend(name);
-    module.extend(manifest.as_bytes());
-    module
-}
-
-/// The import of random numbers: scope, stream, offset, kind, out, n.
-const DRAW: &str = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
-
-fn leb128(mut value: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let byte = (value & 127) as u8;
-        value >>= 7;
-        bytes.push(if value > 0 { byte | 128 } else { byte });
-        if value == 0 {
-            return bytes;
-        }
-    }
-}
-
-fn manifest(kind: &str, more: &str) -> String {
-    format!(
-        r#"{{"abi":"1.0","name":"hostile","version":"0.1.0","kinds":["{kind}"],"rng":true,"summary":"does wrong"{more}}}"#
-    )
-}
-
-const ROWS: &str = r#","reduce":["rows"]"#;
-const OK: &str = "(i32.const 0)";
-/// Fills `out` (pointer at offset 52, count at 24) with one bit pattern.
-const FILL_NAN: &str = "(block $done (loop $next
-    (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
-    (i32.store (i32.add (i32.load offset=52 (local.get $block)) (i32.shl (local.get $i) (i32.const 2))) (i32.const 0x7fc00000))
-    (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)";
+use super::wat::{FILL_NAN, OK, ROWS, drawing_plugin, manifest, plugin};
 
 /// Runs a small experiment with the plugin, which must end with exit code 6 and a message that names it and `parts`.
 #[track_caller]
@@ -202,7 +136,8 @@ fn random_numbers_of_the_server_are_new_in_every_round() {
         (i32.load offset=52 (local.get $block)) (i32.load offset=24 (local.get $block)))";
     for (role, more) in [("server-step", ""), ("aggregate", ROWS)] {
         let lab = Lab::new();
-        lab.write("noise.wasm", plugin(&manifest(role, more), OK, noise));
+        let manifest = manifest(role, &format!("{more},\"rng\":true"));
+        lab.write("noise.wasm", drawing_plugin(&manifest, OK, noise));
         let after = |rounds: &'static str| {
             let rounds = format!("federation.num-server-rounds={rounds}");
             lab.run(&rounds.clone(), &small(&["--plugin", "noise.wasm", "--set", &rounds])).weights()

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["run"],
-    &["evaluate"],
+    &["evaluate", "check"],
     &["schedule"],
     &["strategy"],
     &["stages"],

@@ -1,8 +1,10 @@
 //! Promises, one module each, kept by the real binary and the built plugin files.
 //! One test binary, because each binary costs a link.
 
+mod author;
 mod bad_input;
 mod composition;
+mod conformance;
 mod determinism;
 mod forms;
 mod hostile_plugins;
@@ -11,3 +13,4 @@ mod layering;
 mod published;
 mod run_directory;
 mod support;
+mod wat;

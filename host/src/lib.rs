@@ -23,6 +23,8 @@ pub mod strategy;
 
 pub mod record;
 
+pub mod check;
+
 pub mod error;
 pub mod executor;
 pub mod plugin;

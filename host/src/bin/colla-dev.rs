@@ -1,18 +1,16 @@
 //! Developer commands: `cargo dev plugins` builds the shipped plugins, `--check` proves that the committed files are
 //! what the sources give, `--native` builds the native libraries.
 //!
-//! The build depends on the sources and the pinned compiler only: flags are fixed here, the environment's are dropped,
-//! and paths are remapped, so that the same commit gives the same bytes in every folder.
+//! The build is the one that authors use (`colla::plugin::build`), so that the same commit gives the same bytes in every
+//! folder.
 
-#[path = "colla-dev/build.rs"]
-mod build;
 #[path = "colla-dev/sources.rs"]
 mod sources;
 
 use anyhow::{Context, Result, ensure};
-use build::{PROFILE, build_wasm, cargo_build, rustc};
 use clap::{Parser, Subcommand};
 use colla::plugin::Manifest;
+use colla::plugin::build::{PROFILE, build_wasm, cargo_build, rustc};
 use sources::{Sources, describe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

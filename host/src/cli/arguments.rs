@@ -6,7 +6,7 @@ use crate::{
     plugin,
 };
 use anyhow::Result;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use std::path::{Path, PathBuf};
 
 #[derive(Parser)]
@@ -36,6 +36,7 @@ Examples:
   colla-host --plugin clip --plugin topk:ratio=0.01 --plugin ./krum.wasm:f=2
   colla-host partition experiment.toml           who would have which rows
   colla-host plugin inspect fedprox.wasm         what a plugin says of itself
+  colla-host plugin new my-rule --kind aggregate-rows    a plugin of your own
   colla-host --print-config > experiment.toml    all settings with their values";
 
 #[derive(Subcommand)]
@@ -44,7 +45,7 @@ pub(super) enum Command {
     Run(RunArguments),
     /// Show which client has how many rows of which class
     Partition(PartitionArguments),
-    /// Look at plugins without running them
+    /// Look at plugins, or write one of your own
     Plugin {
         #[command(subcommand)]
         command: PluginCommand,
@@ -59,6 +60,12 @@ pub(super) enum PluginCommand {
     Inspect(InspectArguments),
     /// List the shipped plugins
     List(ListArguments),
+    /// Write a new plugin project: a small working method of one role, with a test
+    New(NewArguments),
+    /// Build the plugin project in a folder to NAME.wasm beside its manifest
+    Build(BuildArguments),
+    /// Run a plugin through the laws of its roles, one line each; exit code 6 if one is broken
+    Check(CheckArguments),
 }
 
 #[derive(Args)]
@@ -94,6 +101,38 @@ pub(super) struct InspectArguments {
 
 #[derive(Args)]
 pub(super) struct ListArguments {
+    #[command(flatten)]
+    pub output: FormatArgument,
+}
+
+#[derive(Args)]
+pub(super) struct NewArguments {
+    /// What the plugin is called: lower-case letters, digits, `-` and `_`
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// What it does
+    #[arg(long, value_parser = PossibleValuesParser::new(plugin::project::kinds()))]
+    pub kind: String,
+    /// The project's folder, new or empty [default: NAME]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct BuildArguments {
+    /// The project's folder
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct CheckArguments {
+    /// A WASM plugin file or the name of a shipped plugin, with parameters if not the defaults are to be checked
+    #[arg(value_name = "FILE[:k=v,…]")]
+    pub plugin: String,
+    /// The native library of the same source, to compare bit for bit; it is loaded with all rights of this process
+    #[arg(long, value_name = "FILE")]
+    pub native: Option<PathBuf>,
     #[command(flatten)]
     pub output: FormatArgument,
 }
@@ -162,6 +201,8 @@ impl Command {
             Command::Partition(arguments) => arguments.output.format,
             Command::Plugin { command: PluginCommand::Inspect(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::List(arguments) } => arguments.output.format,
+            Command::Plugin { command: PluginCommand::Check(arguments) } => arguments.output.format,
+            Command::Plugin { command: PluginCommand::New(_) | PluginCommand::Build(_) } => Format::Text,
             Command::Completions { .. } => Format::Text,
         }
     }

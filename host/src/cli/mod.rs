@@ -4,6 +4,7 @@
 //! What it never does: hold a default of the experiment, or print results anywhere but on standard output.
 
 mod arguments;
+mod author;
 mod guard;
 mod partition;
 mod plugin;
@@ -55,6 +56,9 @@ fn execute(command: Command) -> Result<()> {
         Command::Partition(arguments) => partition::show(&arguments),
         Command::Plugin { command: PluginCommand::Inspect(arguments) } => plugin::inspect(&arguments),
         Command::Plugin { command: PluginCommand::List(arguments) } => plugin::list(&arguments),
+        Command::Plugin { command: PluginCommand::New(arguments) } => author::new(&arguments),
+        Command::Plugin { command: PluginCommand::Build(arguments) } => author::build(&arguments),
+        Command::Plugin { command: PluginCommand::Check(arguments) } => author::check(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "colla-host", &mut script);

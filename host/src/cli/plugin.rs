@@ -19,16 +19,19 @@ const WIDTH: u16 = 110;
 
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<()> {
     let inspected = plugin::inspect(&plugin::parse_spec(&arguments.plugin)?)?;
-    if inspected.origin == (Origin::Shipped { asked_for_file: true }) {
-        let name = &inspected.manifest.name;
-        // Whoever asked for a file must not take the answer for that file's.
-        let _ =
-            writeln!(stderr(), "note: there is no file `{}`; this is the shipped plugin `{name}`", arguments.plugin);
-    }
+    say_if_shipped(&inspected, &arguments.plugin);
     print(&match arguments.output.format {
         Format::Json => format!("{:#}\n", to_json(&inspected)?),
         Format::Text => to_text(&inspected),
     })
+}
+
+/// Whoever asked for a file must not take the answer for that file's.
+pub(super) fn say_if_shipped(inspected: &Inspected, asked: &str) {
+    if inspected.origin == (Origin::Shipped { asked_for_file: true }) {
+        let name = &inspected.manifest.name;
+        let _ = writeln!(stderr(), "note: there is no file `{asked}`; this is the shipped plugin `{name}`");
+    }
 }
 
 pub(super) fn list(arguments: &ListArguments) -> Result<()> {

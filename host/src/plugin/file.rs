@@ -91,6 +91,22 @@ impl PluginFile {
     }
 }
 
+impl PluginFile {
+    /// Whether the module imports `rand_fill`, so that it could draw; `None` for native libraries.
+    pub(super) fn can_draw(&self) -> Option<bool> {
+        if self.form == Form::Native {
+            return None;
+        }
+        let draws = |payload: wasmparser::Payload<'_>| match payload {
+            wasmparser::Payload::ImportSection(imports) => {
+                imports.into_imports().flatten().any(|import| import.name == "rand_fill")
+            }
+            _ => false,
+        };
+        Some(wasmparser::Parser::new(0).parse_all(&self.bytes).flatten().any(draws))
+    }
+}
+
 fn form_of(bytes: &[u8]) -> Result<Form, String> {
     match bytes {
         [] => Err("it is empty".into()),

@@ -17,6 +17,8 @@ pub struct Inspected {
     pub sha256: String,
     pub bytes: usize,
     pub origin: Origin,
+    /// Whether the module imports `rand_fill`; `None` for native libraries, whose symbols do not tell.
+    pub can_draw: Option<bool>,
 }
 
 /// Finds the plugin as [`super::load`] would and reads its manifest.
@@ -27,5 +29,6 @@ pub fn inspect(spec: &config::Plugin) -> Result<Inspected> {
     let found = shipped::find(spec)?;
     let manifest = found.file.manifest().map_err(|problem| shipped::refused(&found.label, &problem))?;
     let (form, bytes, origin) = (found.file.form, found.file.bytes.len(), found.origin);
-    Ok(Inspected { manifest, form, blake3: found.file.blake3, sha256: found.file.sha256, bytes, origin })
+    let can_draw = found.file.can_draw();
+    Ok(Inspected { manifest, form, blake3: found.file.blake3, sha256: found.file.sha256, bytes, origin, can_draw })
 }

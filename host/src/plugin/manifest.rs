@@ -6,6 +6,8 @@
 
 mod check;
 
+pub(super) use check::check_name;
+
 use super::text;
 use serde::{Deserialize, Serialize};
 

@@ -7,6 +7,7 @@
 //! A plugin is loaded in this order, one file a step: `spec` (command line), `shipped` (which bytes), `file` (size,
 //! hashes, manifest section), `manifest`, `parameters`, then `module` and `wasm`, or `native`; `loaded` joins them.
 
+pub mod build;
 mod failure;
 mod file;
 mod inspect;
@@ -17,6 +18,7 @@ mod manifest;
 mod module;
 mod native;
 mod parameters;
+pub mod project;
 mod raw;
 mod shipped;
 mod spec;

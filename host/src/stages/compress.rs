@@ -122,7 +122,7 @@ impl Compressor {
 }
 
 /// Bytes for the encoded form of a piece of `n` elements, as the manifest promises.
-fn capacity(max: Option<MaxEncoded>, n: usize) -> usize {
+pub fn capacity(max: Option<MaxEncoded>, n: usize) -> usize {
     let MaxEncoded { num, den, plus } = max.unwrap_or(MaxEncoded { num: 8, den: 1, plus: 64 });
     n.saturating_mul(num).div_ceil(den.max(1)).saturating_add(plus)
 }

@@ -19,7 +19,8 @@ use colla_plugin_sdk::Map;
 use compress::Compressor;
 use normalize::Normalizer;
 
-pub use measures::norm2;
+pub use compress::capacity;
+pub use measures::{ScanPlan, norm2};
 pub use stage::{failure, open};
 
 /// A stage of the run: the plugin and its position among all plugins of the run.

@@ -26,7 +26,7 @@ pub fn terms(roster: &mut Roster, round: u64, client: ClientId, num_examples: us
 }
 
 /// Reads a plan. What this host cannot do is refused, never ignored.
-fn parse(plan: &Map) -> Result<Vec<Term>, String> {
+pub fn parse(plan: &Map) -> Result<Vec<Term>, String> {
     let phases = plan.list("phases").unwrap_or(&[]);
     let phase = match phases {
         [] => return Ok(Vec::new()),

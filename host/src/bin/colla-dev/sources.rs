@@ -1,7 +1,7 @@
 //! `plugins/shipped/SOURCES.toml`: from which sources, by which compiler, the committed files were made.
 
-use crate::build::rustc;
 use anyhow::{Context, Result};
+use colla::plugin::build::rustc;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;

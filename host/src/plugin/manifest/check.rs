@@ -146,7 +146,7 @@ pub(super) fn parse_abi(text: &str) -> Option<(u16, u16)> {
 }
 
 /// Names are typed on command lines and printed in tables: lower case, digits, `-` and `_`, beginning with a letter.
-fn check_name(field: &str, name: &str) -> Result<(), String> {
+pub fn check_name(field: &str, name: &str) -> Result<(), String> {
     let fine = name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');

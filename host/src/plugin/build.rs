@@ -1,27 +1,42 @@
 //! Building plugins: one cargo call whose flags are all fixed here.
+//!
+//! Where in the flow: before everything; `plugin build` makes an author's file with it and `cargo dev plugins` the shipped
+//! ones. The bytes depend on the sources and the compiler only: the environment's flags are dropped and paths remapped.
+//! What it never does: decide where a file goes, or run what it built.
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::error::{Fault, Kind};
+use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+/// The target of the WASM form.
 pub const TARGET: &str = "wasm32-unknown-unknown";
+/// The cargo profile of both forms; a project's or the workspace's `Cargo.toml` defines it.
 pub const PROFILE: &str = "plugin";
 
 /// Builds all plugins for WASM and returns the bytes of each.
+///
+/// `root`: the folder of the workspace; `target`: where cargo works. Adds the target with rustup if the compiler lacks it.
+/// Errors: [`Kind::Data`] if cargo, rustc or the target is missing, [`Kind::Config`] if `.cargo/config.toml` gives no flags,
+/// [`Kind::PluginRefused`] if a plugin does not build.
 pub fn build_wasm(root: &Path, plugins: &BTreeSet<String>, target: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     ensure_target(root)?;
     cargo_build(root, plugins, target, Some(TARGET))?;
     let folder = target.join(TARGET).join(PROFILE);
     let read = |name: &String| {
         let path = folder.join(format!("{}.wasm", name.replace('-', "_")));
-        let bytes = fs::read(&path).with_context(|| format!("reading `{}`", path.display()))?;
-        Ok((name.clone(), bytes))
+        let absent = |error| {
+            let advice = "a plugin's `Cargo.toml` has `crate-type = [\"cdylib\"]` under `[lib]`";
+            Fault::new(Kind::PluginRefused, format!("building plugins: `{}`: {error}; {advice}", path.display()))
+        };
+        Ok((name.clone(), fs::read(&path).map_err(absent)?))
     };
     plugins.iter().map(read).collect()
 }
 
+/// Builds all plugins for a target, or natively. Cargo's messages go to standard error. Errors: as [`build_wasm`].
 pub fn cargo_build(root: &Path, plugins: &BTreeSet<String>, target: &Path, triple: Option<&str>) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -38,18 +53,23 @@ pub fn cargo_build(root: &Path, plugins: &BTreeSet<String>, target: &Path, tripl
         }
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", rustflags(root, triple)?.join("\u{1f}"));
-    let status = command.status().context("starting `cargo`")?;
-    ensure!(status.success(), "the plugins do not build ({status}); the compiler's messages stand above");
-    Ok(())
+    let status = command.status().map_err(|error| missing("cargo", &error))?;
+    let what = if plugins.len() == 1 { "the plugin does" } else { "the plugins do" };
+    let failed = || format!("building plugins: {what} not build ({status}); the compiler's messages stand above");
+    if status.success() { Ok(()) } else { Err(Fault::new(Kind::PluginRefused, failed())) }
 }
 
 /// The flags that `.cargo/config.toml` gives the target, and every path prefix that could reach a panic message.
 fn rustflags(root: &Path, triple: Option<&str>) -> Result<Vec<String>> {
     let mut flags = Vec::new();
     if let Some(triple) = triple {
-        let config: toml::Table = toml::from_str(&fs::read_to_string(root.join(".cargo/config.toml"))?)?;
+        let wrong = |problem: &dyn std::fmt::Display| {
+            Fault::new(Kind::Config, format!("building plugins: `.cargo/config.toml`: {problem}"))
+        };
+        let text = fs::read_to_string(root.join(".cargo/config.toml")).map_err(|error| wrong(&error))?;
+        let config: toml::Table = toml::from_str(&text).map_err(|error| wrong(&error))?;
         let of_target = config.get("target").and_then(|targets| targets.get(triple)?.get("rustflags")?.as_array());
-        let of_target = of_target.with_context(|| format!("`.cargo/config.toml` has no flags for `{triple}`"))?;
+        let of_target = of_target.ok_or_else(|| wrong(&format!("it has no list `target.{triple}.rustflags`")))?;
         flags.extend(of_target.iter().filter_map(|flag| flag.as_str().map(str::to_string)));
     }
     let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".cargo")));
@@ -74,29 +94,37 @@ fn ensure_target(root: &Path) -> Result<()> {
         return Ok(());
     }
     eprintln!("adding the target `{TARGET}` with rustup");
-    let advice = "the shipped plugins are committed, so this is needed only to build plugins";
+    let unavailable = |problem: String| Err(Fault::new(Kind::Data, format!("building plugins: {problem}")));
     match Command::new("rustup").current_dir(root).args(["target", "add", TARGET]).status() {
         Ok(status) if status.success() && installed()? => Ok(()),
-        Ok(status) if status.success() => bail!(
+        Ok(status) if status.success() => unavailable(format!(
             "rustup has the target `{TARGET}`, but the `rustc` in use is not rustup's and lacks it; unset `RUSTC`, \
-             or put rustup's `rustc` first on the path; {advice}"
-        ),
-        Ok(status) => bail!("`rustup target add {TARGET}` failed ({status}); it needs network access once; {advice}"),
-        Err(error) => bail!(
+             or put rustup's `rustc` first on the path"
+        )),
+        Ok(status) => {
+            unavailable(format!("`rustup target add {TARGET}` failed ({status}); it needs network access once"))
+        }
+        Err(error) => unavailable(format!(
             "the compiler lacks the target `{TARGET}` and `rustup` cannot be started ({error}); \
-             install rustup, or your system's package of the Rust standard library for {TARGET}; {advice}"
-        ),
+             install rustup, or your system's package of the Rust standard library for {TARGET}"
+        )),
     }
 }
 
+fn missing(program: &str, error: &std::io::Error) -> anyhow::Error {
+    let advice = "install Rust with rustup, see https://rustup.rs";
+    Fault::new(Kind::Data, format!("building plugins: `{program}` cannot be started ({error}); {advice}"))
+}
+
+/// What the compiler of the folder `root` prints. Errors: [`Kind::Data`] if it cannot be started or refuses.
 pub fn rustc(root: &Path, arguments: &[&str]) -> Result<String> {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).current_dir(root).args(arguments).output().context("starting `rustc`")?;
-    ensure!(
-        output.status.success(),
-        "`rustc {}` failed: {}",
-        arguments.join(" "),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = Command::new(rustc).current_dir(root).args(arguments).output();
+    let output = output.map_err(|error| missing("rustc", &error))?;
+    if !output.status.success() {
+        let told = String::from_utf8_lossy(&output.stderr);
+        let problem = format!("building plugins: `rustc {}` failed: {}", arguments.join(" "), told.trim());
+        return Err(Fault::new(Kind::Data, problem));
+    }
     Ok(String::from_utf8(output.stdout)?.trim_end().to_string())
 }

@@ -1,0 +1,210 @@
+//! What every plugin promises, one function each. A law that is broken says where and with which values.
+//!
+//! Where in the flow: `mod.rs` asks them in order; a [`Broken`] one becomes a FAIL line.
+//! What it never does: stop at a trap. A plugin's failure is the answer to the law that met it.
+
+use super::{
+    Subject,
+    bench::Bench,
+    inputs::{self, Input, ROWS},
+};
+use crate::plugin::{Parameter, ParameterType, Plugin, Role, load};
+use anyhow::{Error, Result};
+
+/// Why a law does not hold.
+pub struct Broken(pub String);
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Broken(format!("{error:#}"))
+    }
+}
+
+/// How a law holds, in a few words.
+pub type Held = Result<String, Broken>;
+
+/// Parameters of the model; whole blocks of 32 and a rest.
+pub const LEN: usize = 4_099;
+
+/// The defaults, every bound, every choice and both flags create an instance, and the host refuses what lies outside.
+pub fn parameters(subject: &Subject) -> Held {
+    let mut tried = 0;
+    for parameter in &subject.plugin.manifest().parameters {
+        let with = |value: &toml::Value| {
+            let mut spec = subject.spec.clone();
+            spec.parameters.insert(parameter.name.clone(), value.clone());
+            load(&spec, &[])
+        };
+        for value in allowed(parameter) {
+            tried += 1;
+            with(&value)
+                .map_err(|e| Broken(format!("`{} = {value}` is allowed but refused: {e:#}", parameter.name)))?;
+        }
+        for value in forbidden(parameter) {
+            tried += 1;
+            if with(&value).is_ok() {
+                return Err(Broken(format!("`{} = {value}` is outside its range and accepted", parameter.name)));
+            }
+        }
+    }
+    Ok(format!("{tried} values at and beyond the bounds"))
+}
+
+fn allowed(parameter: &Parameter) -> Vec<toml::Value> {
+    let default = parameter.default.as_f64().unwrap_or_default();
+    let bound = |bound: Option<f64>, exclusive: bool, inwards: f64| match (parameter.kind, bound?) {
+        (ParameterType::Int, bound) => Some(toml::Value::Integer(bound as i64 + i64::from(exclusive) * inwards as i64)),
+        (_, bound) if exclusive => Some(toml::Value::Float(bound + (default - bound) * 1e-3)),
+        (_, bound) => Some(toml::Value::Float(bound)),
+    };
+    match parameter.kind {
+        ParameterType::Bool => vec![true.into(), false.into()],
+        ParameterType::Choice => parameter.choices.iter().map(|word| word.as_str().into()).collect(),
+        _ => {
+            let ends = [
+                bound(parameter.min, parameter.exclusive_min, 1.0),
+                bound(parameter.max, parameter.exclusive_max, -1.0),
+            ];
+            ends.into_iter().flatten().collect()
+        }
+    }
+}
+
+fn forbidden(parameter: &Parameter) -> Vec<toml::Value> {
+    let beyond = |bound: Option<f64>, exclusive: bool, outwards: f64| match (parameter.kind, bound?) {
+        (ParameterType::Int, bound) => {
+            Some(toml::Value::Integer(bound as i64 + i64::from(!exclusive) * outwards as i64))
+        }
+        (_, bound) if exclusive => Some(toml::Value::Float(bound)),
+        (_, bound) => Some(toml::Value::Float(bound + outwards * (1.0 + bound.abs()))),
+    };
+    match parameter.kind {
+        ParameterType::Bool | ParameterType::Choice => vec!["none-of-these".into()],
+        _ => {
+            [beyond(parameter.min, parameter.exclusive_min, -1.0), beyond(parameter.max, parameter.exclusive_max, 1.0)]
+                .into_iter()
+                .flatten()
+                .collect()
+        }
+    }
+}
+
+/// Finite updates give finite answers: ordinary ones, zeros, tiny and large ones. (Rules over sums and compressors have
+/// laws of their own for this.)
+pub fn finite(subject: &Subject, role: Role) -> Held {
+    let inputs = inputs::all(LEN);
+    for input in &inputs {
+        let answer = Bench::open(&subject.plugin, LEN)?
+            .answer(role, input, LEN)
+            .map_err(|error| Broken(format!("{}: {error:#}", input.name)))?;
+        if let Some(at) = answer.iter().position(|x| !x.is_finite()) {
+            return Err(Broken(format!("{} give {} at place {at}", input.name, show(answer[at]))));
+        }
+    }
+    Ok(inputs.iter().map(|input| input.name).collect::<Vec<_>>().join(", "))
+}
+
+/// The same question gets the same bits: from another instance, and from the same one after other questions. An instance
+/// keeps nothing between calls but its parameters.
+pub fn repeatable(subject: &Subject, role: Role) -> Held {
+    let mut inputs = inputs::all(LEN);
+    let asked = inputs.remove(0);
+    let mut instance = Bench::open(&subject.plugin, LEN)?;
+    let first = instance.answer(role, &asked, LEN)?;
+    let other = Bench::open(&subject.plugin, LEN)?.answer(role, &asked, LEN)?;
+    same("another instance answers differently", &first, &other)?;
+    for input in &inputs {
+        instance.answer(role, input, LEN)?;
+    }
+    let again = instance.answer(role, &asked, LEN)?;
+    same("asked again, the instance answers differently, so it remembers earlier calls", &first, &again)?;
+    Ok("the same bits from two instances and from one asked twice".into())
+}
+
+/// Elementwise operations (REDUCE, STEP, and APPLY on ranges) give the same bits however the vector is cut.
+pub fn cuts(subject: &Subject, role: Role) -> Held {
+    let input = inputs::ordinary(LEN);
+    let whole = Bench::open(&subject.plugin, LEN)?.answer(role, &input, LEN)?;
+    for cut in [1_024, 1_000, 33] {
+        let answer = Bench::open(&subject.plugin, LEN)?.answer(role, &input, cut)?;
+        same(&format!("in ranges of {cut} instead of one of {LEN} the answer differs"), &whole, &answer)?;
+    }
+    Ok("the same bits in ranges of 33, 1,000, 1,024 and all".into())
+}
+
+/// The order of the clients does not matter to a rule over rows, up to rounding.
+pub fn order(subject: &Subject) -> Held {
+    let Input { rows, .. } = inputs::ordinary(LEN);
+    let mut bench = Bench::open(&subject.plugin, LEN)?;
+    let expected = bench.reduce(&rows, &[0, 1, 2, 3, 4], LEN)?;
+    let mut bitwise = true;
+    for order in [[4, 3, 2, 1, 0], [1, 2, 3, 4, 0], [2, 0, 4, 1, 3]] {
+        let permuted = bench.reduce(&rows, &order, LEN)?;
+        for (i, (a, b)) in expected.iter().zip(&permuted).enumerate() {
+            bitwise &= a.to_bits() == b.to_bits();
+            if (a - b).abs() > 1e-6 {
+                return Err(Broken(format!("rows in the order {order:?} give {b} at place {i} instead of {a}")));
+            }
+        }
+    }
+    Ok(if bitwise { "the same bits in any order of the rows" } else { "within 1e-6 in any order of the rows" }.into())
+}
+
+/// A rule over sums gives each client a finite weight of at least 0, and a denominator to divide by.
+pub fn weights(subject: &Subject) -> Held {
+    let answer = Bench::open(&subject.plugin, LEN)?.weigh()?;
+    let (weights, denominator) = answer.split_at(ROWS);
+    if let Some(at) = weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+        return Err(Broken(format!(
+            "weight {at} of {ROWS} is {}; it must be finite and at least 0",
+            show(weights[at])
+        )));
+    }
+    match denominator {
+        [d] if d.is_finite() && *d != 0.0 => Ok(format!("{ROWS} weights and a denominator")),
+        other => Err(Broken(format!("the denominator is {other:?}; it must be finite and not 0"))),
+    }
+}
+
+/// The manifest says whether the plugin draws random numbers, and the module imports `rand_fill` exactly then.
+pub fn random(subject: &Subject) -> Held {
+    match (subject.plugin.manifest().rng, subject.can_draw) {
+        (true, Some(false)) => Err(Broken("the manifest says `rng`, but the module imports no `rand_fill`".into())),
+        (false, Some(true)) => {
+            Err(Broken("the module imports `rand_fill`; its manifest must say `\"rng\": true`".into()))
+        }
+        (true, _) => Ok("drawn from the run's seed, as the manifest says".into()),
+        (false, _) => Ok("none, as the manifest says".into()),
+    }
+}
+
+/// The native library of the same source gives the same bits.
+pub fn forms(subject: &Subject, native: &Plugin, role: Role) -> Held {
+    if native.manifest() != subject.plugin.manifest() {
+        let (a, b) = (&subject.plugin.manifest().name, &native.manifest().name);
+        return Err(Broken(format!(
+            "the manifests of `{a}` (WASM) and `{b}` (native) differ; build both from one source"
+        )));
+    }
+    for input in inputs::all(LEN) {
+        let wasm = Bench::open(&subject.plugin, LEN)?.answer(role, &input, LEN)?;
+        let other = Bench::open(native, LEN)?.answer(role, &input, LEN)?;
+        same(&format!("{}: the native library answers differently", input.name), &wasm, &other)?;
+    }
+    Ok("the same bits as WASM and native".into())
+}
+
+/// Equality of bits, with the first difference.
+pub fn same(what: &str, expected: &[f64], given: &[f64]) -> Result<(), Broken> {
+    if expected.len() != given.len() {
+        return Err(Broken(format!("{what}: {} numbers instead of {}", given.len(), expected.len())));
+    }
+    match expected.iter().zip(given).position(|(a, b)| a.to_bits() != b.to_bits()) {
+        None => Ok(()),
+        Some(at) => Err(Broken(format!("{what}: {} instead of {} at place {at}", show(given[at]), show(expected[at])))),
+    }
+}
+
+fn show(x: f64) -> String {
+    if x.is_nan() { "NaN".into() } else { x.to_string() }
+}

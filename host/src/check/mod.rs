@@ -1,0 +1,245 @@
+//! `plugin check`: does a plugin keep the laws that the host and its users rely on?
+//!
+//! Where in the flow: beside a run, above strategy and stages, whose measures, plans and limits it uses. The laws are in
+//! `laws.rs` and `codec.rs`; `bench.rs` drives one instance.
+//! What it never does: say that a method is a good one. A plugin that passes is well-behaved, not right.
+
+mod bench;
+mod codec;
+mod inputs;
+mod laws;
+
+use crate::{
+    config,
+    error::{Fault, Kind, exit_code},
+    plugin::{self, Form, Plugin, Reduce, Role, Unit},
+};
+use anyhow::Result;
+use bench::Bench;
+use laws::{Broken, Held};
+use serde::Serialize;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// How a law came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Pass,
+    Fail,
+    /// Not asked, since a law that it rests on is broken.
+    Skipped,
+    /// A measurement, which cannot fail.
+    Measured,
+}
+
+/// One law and its verdict.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    pub law: &'static str,
+    /// The role that the law belongs to; none for those of the file as a whole.
+    pub role: Option<Role>,
+    pub verdict: Verdict,
+    pub text: String,
+}
+
+/// All laws of a plugin's roles.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub plugin: String,
+    /// Hex.
+    pub blake3: String,
+    pub lines: Vec<Line>,
+    /// The role that is being asked.
+    #[serde(skip)]
+    role: Option<Role>,
+}
+
+impl Report {
+    /// Names of the broken laws, in order.
+    pub fn broken(&self) -> Vec<&'static str> {
+        self.lines.iter().filter(|line| line.verdict == Verdict::Fail).map(|line| line.law).collect()
+    }
+
+    fn tell(&mut self, law: &'static str, held: Held) -> bool {
+        let holds = held.is_ok();
+        let (verdict, text) = match held {
+            Ok(text) => (Verdict::Pass, text),
+            Err(Broken(text)) => (Verdict::Fail, text),
+        };
+        self.line(law, verdict, text);
+        holds
+    }
+
+    fn skip(&mut self, law: &'static str, because: &str) {
+        self.line(law, Verdict::Skipped, format!("not asked, since `{because}` fails"));
+    }
+
+    fn line(&mut self, law: &'static str, verdict: Verdict, text: String) {
+        self.lines.push(Line { law, role: self.role, verdict, text });
+    }
+}
+
+/// The plugin under examination.
+struct Subject {
+    spec: config::Plugin,
+    plugin: Plugin,
+    /// Whether the module imports `rand_fill`; `None` for a library, whose imports say nothing.
+    can_draw: Option<bool>,
+}
+
+impl Subject {
+    fn reduces_rows(&self) -> bool {
+        self.plugin.manifest().reduce == [Reduce::Rows]
+    }
+}
+
+/// Examines a WASM plugin, and the native library of the same source if one is given. Naming the library is the approval
+/// to load it, with all rights of this process.
+///
+/// Errors: [`Kind::Config`] if there is no such file, it is a native library, or it plays a role that this host does not
+/// run. A file that cannot be loaded is no error here but a broken law.
+pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
+    let inspected = match plugin::inspect(spec) {
+        Ok(inspected) => inspected,
+        Err(error) if exit_code(&error) == Kind::PluginRefused.exit_code() => {
+            let name = spec.path.as_ref().map_or(String::new(), |path| path.display().to_string());
+            let mut report = Report { plugin: name, blake3: String::new(), lines: Vec::new(), role: None };
+            report.tell("load", Err(error.into()));
+            return Ok(report);
+        }
+        Err(error) => return Err(error),
+    };
+    let name = inspected.manifest.name.clone();
+    if inspected.form == Form::Native {
+        let problem = "it is a native library; give the WASM file, and the library with `--native`";
+        return Err(Fault::new(Kind::Config, format!("checking plugin `{name}`: {problem}")));
+    }
+    let mut report = Report { plugin: name, blake3: inspected.blake3.clone(), lines: Vec::new(), role: None };
+    let plugin = match plugin::load(spec, &[]) {
+        Ok(plugin) => plugin,
+        Err(error) => {
+            report.tell("load", Err(error.into()));
+            return Ok(report);
+        }
+    };
+    let roles = roles(&plugin)?;
+    let facts = format!("ABI {}, {} bytes, created with its defaults", plugin.manifest().abi, plugin.size());
+    report.tell("load", Ok(facts));
+    let subject = Subject { spec: spec.clone(), plugin, can_draw: inspected.can_draw };
+    report.tell("parameters", laws::parameters(&subject));
+    report.tell("random", laws::random(&subject));
+    for role in roles {
+        report.role = Some(role);
+        ask_role(&mut report, &subject, role);
+    }
+    report.role = None;
+    if let Some(path) = native {
+        ask_forms(&mut report, &subject, path)?;
+    }
+    Ok(report)
+}
+
+/// The plugin's roles, if this host runs them all.
+fn roles(plugin: &Plugin) -> Result<Vec<Role>> {
+    let manifest = plugin.manifest();
+    let runs = |role: &Role| match role {
+        Role::Client | Role::Normalize | Role::Compress | Role::ServerStep => true,
+        Role::Aggregate => matches!(manifest.reduce[..], [] | [Reduce::SumBefore | Reduce::Rows]),
+        _ => false,
+    };
+    match manifest.kinds.iter().find(|role| !runs(role)) {
+        None => Ok(manifest.kinds.clone()),
+        Some(role) => {
+            let problem = format!("it plays the role {} in a way that this host does not run yet", role.name());
+            Err(Fault::new(Kind::Config, format!("checking plugin `{}`: {problem}", manifest.name)))
+        }
+    }
+}
+
+type Law<'a> = (&'static str, &'a dyn Fn() -> Held);
+
+/// The laws of one role. Answers that are not finite or not repeatable make all further comparisons meaningless.
+fn ask_role(report: &mut Report, subject: &Subject, role: Role) {
+    let (finite, weights) = (|| laws::finite(subject, role), || laws::weights(subject));
+    let (round_trip, damage) = (|| codec::round_trip(subject), || codec::damage(subject));
+    let (cuts, order) = (|| laws::cuts(subject, role), || laws::order(subject));
+    let repeatable = || laws::repeatable(subject, role);
+    let sound: Law<'_> = match role {
+        Role::Compress => ("round-trip", &round_trip),
+        Role::Aggregate if !subject.reduces_rows() => ("weights", &weights),
+        _ => ("finite", &finite),
+    };
+    let gates: [Law<'_>; 2] = [sound, ("repeatable", &repeatable)];
+    let further: Vec<Law<'_>> = match role {
+        Role::Normalize if subject.plugin.manifest().unit == Unit::Range => vec![("cuts", &cuts)],
+        Role::ServerStep => vec![("cuts", &cuts)],
+        Role::Aggregate if subject.reduces_rows() => vec![("cuts", &cuts), ("order", &order)],
+        Role::Compress => vec![("damage", &damage)],
+        _ => Vec::new(),
+    };
+    let mut broken = None;
+    for (law, ask) in gates {
+        match broken {
+            None if !report.tell(law, ask()) => broken = Some(law),
+            None => {}
+            Some(gate) => report.skip(law, gate),
+        }
+    }
+    for (law, ask) in further {
+        match broken {
+            None => drop(report.tell(law, ask())),
+            Some(gate) => report.skip(law, gate),
+        }
+    }
+    if report.broken().is_empty() {
+        measure(report, subject, role);
+    }
+}
+
+/// The law of two forms, for each role.
+fn ask_forms(report: &mut Report, subject: &Subject, path: &Path) -> Result<()> {
+    let spec =
+        config::Plugin { path: Some(path.into()), parameters: subject.spec.parameters.clone(), ..Default::default() };
+    let approved = [plugin::inspect(&spec)?.blake3];
+    let held = match plugin::load(&spec, &approved) {
+        Ok(native) if native.form() != Form::Native => {
+            Err(Broken(format!("`{}` is no native library", path.display())))
+        }
+        Ok(native) => subject
+            .plugin
+            .manifest()
+            .kinds
+            .iter()
+            .try_fold(String::new(), |_, &role| laws::forms(subject, &native, role)),
+        Err(error) => Err(error.into()),
+    };
+    report.tell("native", held);
+    Ok(())
+}
+
+/// How fast the data operation of a role is on one thread, in bytes of its updates; judges nothing.
+fn measure(report: &mut Report, subject: &Subject, role: Role) {
+    const LEN: usize = 65_536;
+    let rows = match role {
+        Role::Normalize | Role::Compress => 1,
+        // The answer of a rule over rows is all rows and then one; that of a server step two rounds.
+        Role::Aggregate if subject.reduces_rows() => inputs::ROWS + 1,
+        Role::ServerStep => 2,
+        _ => return,
+    };
+    let input = inputs::ordinary(LEN);
+    let Ok(mut bench) = Bench::open(&subject.plugin, LEN) else { return };
+    let (start, mut rounds) = (Instant::now(), 0u32);
+    while start.elapsed() < Duration::from_millis(100) {
+        if bench.answer(role, &input, LEN).is_err() {
+            return;
+        }
+        rounds += 1;
+    }
+    let rate = (4 * LEN * rows) as f64 * f64::from(rounds) / start.elapsed().as_secs_f64() / 1e9;
+    let text = format!("{rate:.2} GB/s of updates on one thread, with the copies to and from the plugin");
+    report.line("speed", Verdict::Measured, text);
+}

@@ -1,0 +1,148 @@
+//! An author's way: a new project builds, keeps the laws of its role and runs, with the binary alone.
+
+use super::support::{Finished, Lab, small};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Every kind of project.
+const KINDS: [&str; 6] = ["client", "normalize", "compress", "aggregate", "aggregate-rows", "server-step"];
+
+/// One build folder for all generated projects: their common dependencies are compiled once.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("authors")
+}
+
+fn in_lab(lab: &Lab, program: &str, folder: &str, arguments: &[&str]) -> Finished {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(lab.path().join(folder)).env("CARGO_TARGET_DIR", target());
+    // The project's own toolchain file and flags must do; what cargo set for this test must not help or hinder.
+    for (name, _) in std::env::vars_os() {
+        let word = name.to_string_lossy();
+        if word.starts_with("CARGO_") && word != "CARGO_HOME" && word != "CARGO_TARGET_DIR" || word == "RUSTFLAGS" {
+            command.env_remove(&name);
+        }
+    }
+    command.env("CARGO_NET_OFFLINE", "true");
+    Finished::from(command.output().expect("the program starts"))
+}
+
+fn colla(lab: &Lab, folder: &str, arguments: &[&str]) -> Finished {
+    in_lab(lab, env!("CARGO_BIN_EXE_colla-host"), folder, arguments)
+}
+
+#[test]
+fn a_new_project_of_each_kind_builds_is_sound_and_runs() {
+    let lab = Lab::new();
+    for kind in KINDS {
+        let name = format!("my-{kind}");
+        let made = colla(&lab, ".", &["plugin", "new", &name, "--kind", kind]);
+        assert_eq!(made.code, 0, "{}", made.stderr);
+        let built = colla(&lab, ".", &["plugin", "build", &name]);
+        assert_eq!(built.code, 0, "{kind}: {}", built.stderr);
+        let file = format!("{name}/{name}.wasm");
+        let hash = blake3::hash(&std::fs::read(lab.path().join(&file)).expect("the built file")).to_hex().to_string();
+        for part in [&file, &hash, &format!("colla-host --plugin {file}")] {
+            assert!(built.stdout.contains(part), "`{part}` is not in\n{}", built.stdout);
+        }
+        let sound = colla(&lab, ".", &["plugin", "check", &file]);
+        assert_eq!(sound.code, 0, "{}{}", sound.stdout, sound.stderr);
+        let pinned = format!("{file}:blake3={hash}");
+        let run = lab.run(kind, &small(&["--plugin", &pinned, "--set", "federation.num-server-rounds=2"]));
+        assert_eq!(run.summary()["rounds"], 2, "{kind}");
+    }
+}
+
+#[test]
+fn the_methods_of_new_projects_pass_their_own_tests() {
+    let lab = Lab::new();
+    for kind in KINDS {
+        let name = format!("tested-{kind}");
+        assert_eq!(colla(&lab, ".", &["plugin", "new", &name, "--kind", kind]).code, 0);
+        let tested = in_lab(&lab, "cargo", &name, &["test", "--locked", "--quiet"]);
+        assert_eq!(tested.code, 0, "{kind}:\n{}\n{}", tested.stdout, tested.stderr);
+        assert!(tested.stdout.contains("test result: ok") && !tested.stderr.contains("warning"), "{}", tested.stderr);
+    }
+}
+
+#[test]
+fn the_same_project_gives_the_same_bytes_in_any_folder() {
+    let lab = Lab::new();
+    let build = |folder: &str| {
+        assert_eq!(colla(&lab, ".", &["plugin", "new", "twin", "--kind", "client", "--dir", folder]).code, 0);
+        let built = colla(&lab, folder, &["plugin", "build"]);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        std::fs::read(lab.path().join(folder).join("twin.wasm")).expect("the built file")
+    };
+    assert_eq!(build("here"), build("deeper/down/there"));
+}
+
+#[test]
+fn a_bad_name_an_unknown_kind_and_a_used_folder_are_refused() {
+    let lab = Lab::new();
+    let refused = |arguments: &[&str], code: i32, words: &str| {
+        let finished = lab.colla(&[&["plugin", "new"], arguments].concat());
+        assert_eq!(finished.code, code, "{}", finished.stderr);
+        assert!(finished.stderr.contains(words), "`{words}` is not in\n{}", finished.stderr);
+    };
+    refused(&["My-Rule", "--kind", "client"], 2, "use 1 to 64 lower-case letters");
+    refused(&["serde", "--kind", "client"], 2, "every plugin is built from");
+    refused(&["rule", "--kind", "median"], 2, "aggregate-rows");
+    refused(&["rule"], 2, "--kind");
+    std::fs::create_dir(lab.path().join("rule")).expect("a folder");
+    lab.write("rule/notes.txt", "mine");
+    refused(&["rule", "--kind", "client"], 8, "the folder `rule` is not empty; name another one with `--dir`");
+    assert_eq!(std::fs::read_dir(lab.path().join("rule")).expect("the folder").count(), 1);
+}
+
+#[test]
+fn what_cannot_be_built_says_why() {
+    let lab = Lab::new();
+    let refused = |code: i32, words: &str| {
+        let finished = colla(&lab, ".", &["plugin", "build", "rule"]);
+        assert_eq!(finished.code, code, "{}", finished.stderr);
+        assert!(finished.stderr.contains(words), "`{words}` is not in\n{}", finished.stderr);
+    };
+    refused(3, "the folder cannot be read");
+    std::fs::create_dir(lab.path().join("rule")).expect("a folder");
+    refused(3, "name a folder that `colla-host plugin new` wrote");
+    assert_eq!(colla(&lab, ".", &["plugin", "new", "rule", "--kind", "client"]).code, 0);
+    let manifest = std::fs::read_to_string(lab.path().join("rule/manifest.json")).expect("the manifest");
+    lab.write("rule/manifest.json", manifest.replace("\"rule\"", "\"role\""));
+    refused(3, "`Cargo.toml` names the package `rule`, `manifest.json` the plugin `role`; give both one name");
+    lab.write("rule/manifest.json", manifest.replace("\"kinds\"", "\"kind\""));
+    refused(3, "the manifest is wrong at");
+    lab.write("rule/manifest.json", &manifest);
+    let config = std::fs::read_to_string(lab.path().join("rule/.cargo/config.toml")).expect("the flags");
+    lab.write("rule/.cargo/config.toml", "[target");
+    refused(3, "`.cargo/config.toml`: TOML parse error");
+    lab.write("rule/.cargo/config.toml", "");
+    refused(3, "`.cargo/config.toml`: it has no list `target.wasm32-unknown-unknown.rustflags`");
+    lab.write("rule/.cargo/config.toml", config);
+    lab.write("rule/src/lib.rs", "does not compile");
+    refused(5, "the plugin does not build");
+    let finished = Command::new(env!("CARGO_BIN_EXE_colla-host"))
+        .args(["plugin", "build", "rule"])
+        .current_dir(lab.path())
+        .env_remove("RUSTC")
+        .env("CARGO", "no-such-cargo")
+        .env("PATH", "")
+        .output();
+    let finished = Finished::from(finished.expect("the binary starts"));
+    assert_eq!(finished.code, 4, "{}", finished.stderr);
+    assert!(finished.stderr.contains("cannot be started"), "{}", finished.stderr);
+}
+
+#[test]
+fn the_tutorial_shows_the_code_that_new_projects_get() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("a file of this repository");
+    let without_space = |text: &str| text.split_whitespace().collect::<String>();
+    let tutorial = read("docs/plugins.md");
+    let blocks: Vec<&str> = tutorial.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 1);
+    let template = read("plugin-sdk/templates/aggregate-rows/lib.rs");
+    assert!(without_space(&template).contains(&without_space(blocks[0])), "{}", blocks[0]);
+    for kind in KINDS {
+        assert!(tutorial.contains(&format!("[`{kind}`](../plugin-sdk/templates/{kind}/lib.rs)")), "{kind}");
+    }
+}

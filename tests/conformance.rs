@@ -1,0 +1,181 @@
+//! `plugin check`: the shipped plugins keep every law, and each law is broken by a plugin that is wrong in that alone.
+
+use super::support::{Lab, native};
+use super::wat::{COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, OK, ROWS, first_of_out, manifest, module, plugin};
+use serde_json::Value;
+
+const SHIPPED: [&str; 9] =
+    ["fedavg", "fedprox", "fedavgm", "fedadam", "trimmed-mean", "median", "clip", "topk", "qsgd"];
+const CODEC: &str = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
+
+/// Checks a module that must break exactly `law`, with `words` in its line.
+#[track_caller]
+fn breaks(module: Vec<u8>, law: &str, words: &str) {
+    let lab = Lab::new();
+    lab.write("wrong.wasm", module);
+    let finished = lab.colla(&["plugin", "check", "wrong.wasm", "--format", "json"]);
+    assert_eq!(finished.code, 6, "{}{}", finished.stdout, finished.stderr);
+    let report: Value = serde_json::from_str(&finished.stdout).expect("a report");
+    let lines = report["lines"].as_array().expect("lines");
+    let broken: Vec<&Value> = lines.iter().filter(|line| line["verdict"] == "fail").collect();
+    assert!(matches!(broken[..], [line] if line["law"] == law), "{broken:#?}");
+    assert!(broken[0]["text"].as_str().expect("a text").contains(words), "`{words}` is not in {}", broken[0]["text"]);
+    assert!(finished.stderr.contains(&format!("breaks {law}")), "{}", finished.stderr);
+}
+
+#[test]
+fn every_shipped_plugin_keeps_every_law() {
+    let lab = Lab::new();
+    for name in SHIPPED {
+        let finished = lab.colla(&["plugin", "check", name]);
+        assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+        assert!(finished.stdout.contains(&format!("{name} keeps all ")), "{}", finished.stdout);
+    }
+    let median = lab.colla(&["plugin", "check", "median"]).stdout;
+    assert!(median.contains("the same bits in any order of the rows") && median.contains("GB/s"), "{median}");
+    let mean = lab.colla(&["plugin", "check", "trimmed-mean:beta=0"]).stdout;
+    assert!(mean.contains("within 1e-6 in any order of the rows"), "{mean}");
+}
+
+#[test]
+fn every_shipped_plugin_answers_the_same_bits_as_a_native_library() {
+    let lab = Lab::new();
+    for name in SHIPPED {
+        let (library, _) = native(name);
+        let finished = lab.colla(&["plugin", "check", name, "--native", library.to_str().expect("a path in UTF-8")]);
+        assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+        assert!(finished.stdout.contains("the same bits as WASM and native"), "{}", finished.stdout);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_plugin_or_wants_another_abi_breaks_load() {
+    breaks(b"\0asm\x01\0\0\0".to_vec(), "load", "no `colla.manifest` section");
+    breaks(plugin(&manifest("client", "").replace("1.0", "2.0"), OK, OK), "load", "built for ABI 2.0");
+    breaks(module(&manifest("client", ""), "unreachable", OK, OK), "load", "CREATE");
+}
+
+#[test]
+fn a_plugin_that_refuses_an_allowed_value_breaks_parameters() {
+    let mu = r#","params":[{"name":"mu","type":"float","default":0.5,"min":0,"max":1,"doc":"d"}]"#;
+    // The configuration is 01 02 'm' 'u' 02 and then the value.
+    let create = "(if (result i32) (f64.eq (f64.load offset=5 (local.get $config)) (f64.const 1))
+        (then (i32.const -2)) (else (i32.const 0)))";
+    breaks(module(&manifest("client", mu), create, OK, OK), "parameters", "`mu = 1.0` is allowed but refused");
+}
+
+#[test]
+fn a_plugin_that_gives_nan_or_traps_breaks_finite() {
+    breaks(plugin(&manifest("normalize", ""), OK, FILL_NAN), "finite", "ordinary values give NaN at place 0");
+    breaks(plugin(&manifest("server-step", ""), OK, FILL_NAN), "finite", "give NaN");
+    breaks(plugin(&manifest("aggregate", ROWS), OK, "unreachable"), "finite", "REDUCE");
+    // Divides by the first element.
+    let inverse = first_of_out("(f32.div (f32.const 1) (f32.load (i32.load offset=52 (local.get $block))))");
+    breaks(plugin(&manifest("normalize", ""), OK, &inverse), "finite", "zeros give inf at place 0");
+}
+
+#[test]
+fn a_plugin_that_counts_its_calls_breaks_repeatable() {
+    let count = "(i32.store (i32.const 1024) (i32.add (i32.const 1) (i32.load (i32.const 1024))))";
+    let counted = first_of_out("(f32.convert_i32_u (i32.load (i32.const 1024)))");
+    let module = plugin(&manifest("normalize", ""), OK, &format!("{count} {counted}"));
+    breaks(module, "repeatable", "asked again, the instance answers differently, so it remembers earlier calls");
+}
+
+#[test]
+fn a_plugin_that_sees_where_ranges_begin_breaks_cuts() {
+    let block = first_of_out("(f32.const 7)");
+    breaks(plugin(&manifest("normalize", ""), OK, &block), "cuts", "in ranges of 1024 instead of one of 4099");
+    let rows = format!("(drop {}) {block}", "(block (result i32) ".to_owned() + FILL_ZERO + ")");
+    breaks(plugin(&manifest("aggregate", ROWS), OK, &rows), "cuts", "7 instead of 0 at place 1024");
+    breaks(plugin(&manifest("server-step", ""), OK, &rows), "cuts", "7 instead of 0 at place 1024");
+}
+
+#[test]
+fn a_rule_that_prefers_the_first_row_breaks_order() {
+    breaks(plugin(&manifest("aggregate", ROWS), OK, COPY_FIRST_ROW), "order", "rows in the order [4, 3, 2, 1, 0]");
+}
+
+#[test]
+fn weights_that_are_missing_or_negative_break_weights() {
+    breaks(plugin(&manifest("aggregate", ""), OK, OK), "weights", "weight 0 of 5 is NaN");
+    let negative = "(f64.store (i32.load offset=60 (local.get $block)) (f64.const -1)) (i32.const 0)";
+    breaks(plugin(&manifest("aggregate", ""), OK, negative), "weights", "weight 0 of 5 is -1");
+}
+
+/// A codec whose ENCODE (39) claims 8 bytes and whose DECODE (40) is `decode`.
+fn codec(decode: &str) -> String {
+    let encode = "(i32.store offset=96 (local.get $block) (i32.const 8)) (i32.const 0)";
+    format!("(if (result i32) (i32.eq (local.get $op) (i32.const 40)) (then {decode}) (else {encode}))")
+}
+
+#[test]
+fn an_encoder_that_claims_too_much_or_decodes_to_nan_breaks_its_laws() {
+    let claim = "(i32.store offset=96 (local.get $block) (i32.const 0x7fffffff)) (i32.const 0)";
+    breaks(plugin(&manifest("compress", CODEC), OK, claim), "round-trip", "it claims 2147483647 bytes of output");
+    let nan = plugin(&manifest("compress", CODEC), OK, &codec(FILL_NAN));
+    breaks(nan, "round-trip", "ordinary values: value 0 is decoded to NaN");
+}
+
+#[test]
+fn a_decoder_that_believes_any_bytes_or_traps_on_them_breaks_damage() {
+    breaks(plugin(&manifest("compress", CODEC), OK, &codec(FILL_ZERO)), "damage", "an empty piece is decoded as if");
+    let trap = "(if (i32.ne (i32.load offset=88 (local.get $block)) (i32.const 8)) (then unreachable))";
+    let trap = format!("{trap} {FILL_ZERO}");
+    breaks(
+        plugin(&manifest("compress", CODEC), OK, &codec(&trap)),
+        "damage",
+        "an empty piece: plugin `hostile`, DECODE",
+    );
+}
+
+#[test]
+fn a_manifest_that_is_wrong_about_random_numbers_breaks_random() {
+    breaks(plugin(&manifest("client", r#","rng":true"#), OK, OK), "random", "imports no `rand_fill`");
+}
+
+#[test]
+fn a_library_that_answers_otherwise_breaks_native() {
+    let lab = Lab::new();
+    let (clip, _) = native("clip");
+    let clip = clip.to_str().expect("a path in UTF-8");
+    // The manifest of `clip`, and code that leaves every update as it is.
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/clip/manifest.json"));
+    lab.write("clip.wasm", plugin(&text.expect("the manifest"), OK, OK));
+    for (file, words) in [
+        ("clip.wasm", "the native library answers differently"),
+        ("median", "the manifests of `median` (WASM) and `clip`"),
+    ] {
+        let finished = lab.colla(&["plugin", "check", file, "--native", clip]);
+        assert_eq!(finished.code, 6, "{}", finished.stderr);
+        assert!(finished.stdout.contains(words) && finished.stderr.contains("breaks native"), "{}", finished.stdout);
+    }
+}
+
+#[test]
+fn what_cannot_be_checked_is_refused_by_name() {
+    let lab = Lab::new();
+    let (library, _) = native("clip");
+    lab.write("mixer.wasm", plugin(&manifest("mix", ""), OK, OK));
+    for (file, words) in [
+        (library.to_str().expect("a path in UTF-8"), "give the WASM file, and the library with `--native`"),
+        ("mixer.wasm", "plays the role mix"),
+        ("fedporx", "did you mean `fedprox`?"),
+    ] {
+        let finished = lab.colla(&["plugin", "check", file]);
+        assert_eq!(finished.code, 3, "{}", finished.stderr);
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_plugin_of_two_roles_is_asked_about_both() {
+    let lab = Lab::new();
+    let both = manifest("client", "").replace(r#"["client"]"#, r#"["client","server-step"]"#);
+    lab.write("both.wasm", plugin(&both, OK, FILL_ZERO));
+    let finished = lab.colla(&["plugin", "check", "both.wasm"]);
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    for words in ["pass  repeatable  client: ", "pass  repeatable  server-step: ", "keeps all 8 laws"] {
+        assert!(finished.stdout.contains(words), "`{words}` is not in\n{}", finished.stdout);
+    }
+}
