@@ -29,7 +29,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Build every plugin to plugins/shipped/<name>.wasm and write SOURCES.toml beside them
+    /// Build every plugin to plugins/shipped/NAME.wasm and write SOURCES.toml beside them
     Plugins {
         /// Rebuild from nothing in a temporary folder and fail if a committed file differs
         #[arg(long, conflicts_with = "native")]

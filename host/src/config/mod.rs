@@ -140,7 +140,7 @@ pub enum PartitionKind {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Model {
     pub name: ModelName,
-    /// `mlp` only: widths of the hidden layers. Default [64]; McMahan's 2NN is [200, 200].
+    /// `mlp` only: widths of the hidden layers. Default `[64]`; `[200, 200]` is McMahan's 2NN.
     pub hidden: Vec<usize>,
     /// Initial weights from a safetensors file instead of the seeded draw.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 //! Where in the flow: after the data, before the clients. What it never does: touch features.
 //!
 //! Every kind answers one question, who owns each row; the rest (order of a client's rows, hold-out, cache) is common.
-//! A new kind is one file and one line in [`METHODS`]. All draws come from counter-based streams keyed by the
+//! A new kind is one file and one line in `METHODS`. All draws come from counter-based streams keyed by the
 //! partition seed, so a partition depends on nothing but data and settings.
 
 mod cache;

@@ -60,7 +60,7 @@ impl GridSum {
         self.sums.fill(0.0);
     }
 
-    /// Adds `weight · update`. Every |update[i]| must be within the grid's bound; the caller has checked that.
+    /// Adds `weight · update`. The magnitude of every element must be within the grid's bound; the caller has checked that.
     pub fn fold(&mut self, weight: f64, update: &[f32]) {
         debug_assert!(update.iter().all(|x| x.abs() <= self.grid.bound));
         let grid = self.grid;
