@@ -8,12 +8,14 @@ use crate::{
     partition::{OwnTest, Partition},
     record::Spread,
     schedule::Engine,
-    train::{Part, Score},
+    train::{EVALUATION_BATCH, Part, Score},
 };
 use anyhow::Result;
 
 /// Rows of one evaluation message: big enough for fast kernels, small enough to spread 10,000 rows over 8 agents.
 const CHUNK: usize = 500;
+// Parts add up exactly where they are cut at the trainer's own batches.
+const _: () = assert!(CHUNK.is_multiple_of(EVALUATION_BATCH));
 
 /// Mean loss and accuracy over all test rows; `None` for an empty test set.
 pub fn central(engine: &mut dyn Engine, weights: &[f32], test_rows: usize) -> Result<Option<(f64, f64)>> {

@@ -79,6 +79,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_of_settings_has_every_key_and_no_other() {
+        let page = include_str!("../../../docs/settings.md");
+        for (section, keys) in sections() {
+            let head = if section.is_empty() { "## Top level".into() } else { format!("## `[{section}]`") };
+            let part = page.split(&head).nth(1).expect("a part of the page").split("\n## ").next().unwrap_or("");
+            let listed: Vec<&str> =
+                part.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+            // Sections are parts of their own; plugins have one too.
+            let of_top =
+                |key: &&&str| section.is_empty() && (page.contains(&format!("`[{key}]`")) || **key == "plugin");
+            let alias = |key: &&&str| ALIASES.iter().any(|(alias, _)| alias.ends_with(&format!(".{key}")));
+            let keys: Vec<&str> = keys.iter().filter(|key| !of_top(key) && !alias(key)).copied().collect();
+            assert_eq!(listed, keys, "{section}");
+        }
+    }
+
+    #[test]
     fn the_structs_name_their_own_keys() {
         assert!(fields::<Train>().contains(&"learning-rate"));
         assert!(fields::<Config>().contains(&"plugin"));
