@@ -22,10 +22,13 @@ pub fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
-/// A duration: `0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 10 min`.
+/// A duration: `4.1 ms`, `0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 10 min`.
 pub fn seconds(duration: f64) -> String {
     if !duration.is_finite() || duration < 0.0 {
         return "–".into();
+    }
+    if duration < 0.0995 && duration > 0.0 {
+        return format!("{:.1} ms", duration * 1e3);
     }
     if duration < 9.995 {
         return format!("{duration:.2} s");
@@ -81,6 +84,7 @@ mod tests {
     fn durations_change_their_unit_with_their_size() {
         let cases = [
             (0.0, "0.00 s"),
+            (0.0041, "4.1 ms"),
             (9.994, "9.99 s"),
             (9.996, "10.0 s"),
             (59.94, "59.9 s"),
