@@ -117,10 +117,11 @@ impl<'a> Run<'a> {
         let partition = partition::load_or_create(&config.partition, data)?;
         let executor = Arc::new(Executor::new(config.host.threads)?);
         let roster = Roster::new(plugins.clone(), config.seed, layout)?;
+        let weights = model.initial_weights(config.seed)?;
         let spec = AgentSpec {
             model: model.clone(),
             data: data.clone(),
-            stages: roster.stages(),
+            stages: roster.stages(&weights),
             train: config.train.clone(),
             run_seed: config.seed,
             update_bound: config.federation.update_bound,
@@ -135,7 +136,7 @@ impl<'a> Run<'a> {
             engine,
             aggregator: Aggregator::new(&roster, config.seed, layout)?,
             server_step: ServerStep::new(&roster, config.seed, config.federation.server_learning_rate, layout)?,
-            weights: model.initial_weights(config.seed)?,
+            weights,
             experiment,
             config,
             partition,

@@ -304,6 +304,16 @@ pub enum StateShape {
     Piece,
 }
 
+impl StateShape {
+    /// The word of manifests and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            StateShape::Model => "model",
+            StateShape::Piece => "piece",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum StateInit {

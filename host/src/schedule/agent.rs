@@ -3,7 +3,7 @@
 use super::{AgentSpec, ClientReport, ClientTask, RoundJob, at_client};
 use crate::{
     error::{Fault, Kind},
-    stages::Stages,
+    stages::{Stages, Upload},
     strategy::{aggregate::Collect, grid::GridSum},
     train::{BatchOrder, Layout, LocalTask, Part, Score, Trainer},
 };
@@ -54,8 +54,11 @@ impl Agent {
             Collect::Rows(_) => f32::MAX,
         };
         self.check("local training", bound)?;
-        let upload_bytes = self.stages.transfer(&mut self.update, job.round, task.client, &self.spec.clients)?;
+        let states = &*self.spec.clients;
+        let upload = Upload { round: job.round, client: task.client, received: job.weights, states };
+        let upload_bytes = self.stages.transfer(&mut self.update, &upload)?;
         self.check("the stages", bound)?;
+        self.stages.keep(task.client, &self.spec.clients);
         match job.collect {
             Collect::Sum(grid) => {
                 self.sum.get_or_insert_with(|| GridSum::new(grid, job.weights.len())).fold(task.weight, &self.update)

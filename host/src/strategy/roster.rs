@@ -5,7 +5,7 @@ use crate::{
     client::ClientId,
     error::{Fault, Kind},
     plugin::{Callbacks, Instance, Manifest, Plugin, Role, StateScope},
-    stages::{StageSpec, StageSpecs, failure, open},
+    stages::{StageSpec, StageSpecs, failure, needs_initial_weights, open},
     train::Layout,
 };
 use anyhow::Result;
@@ -86,8 +86,12 @@ impl Roster {
     }
 
     /// What agents build their own stage instances from.
-    pub fn stages(&self) -> StageSpecs {
-        let spec = |m: &Member| StageSpec { plugin: m.plugin.clone(), position: m.position };
+    pub fn stages(&self, initial_weights: &[f32]) -> StageSpecs {
+        let spec = |m: &Member| StageSpec {
+            plugin: m.plugin.clone(),
+            position: m.position,
+            initial_weights: needs_initial_weights(&m.plugin).then(|| initial_weights.into()),
+        };
         StageSpecs {
             normalize: self.members.iter().filter(|m| m.has(Role::Normalize)).map(spec).collect(),
             compress: self.members.iter().find(|m| m.has(Role::Compress)).map(spec),
@@ -192,13 +196,13 @@ fn check(plugins: &[Plugin]) -> Result<()> {
 
 /// What a manifest asks for and this host cannot give is refused, never ignored.
 fn check_alone(manifest: &Manifest) -> Result<()> {
-    let client_state = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client).map(|slot| &slot.name);
+    let of_clients = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client);
+    let client_state = of_clients.filter(|_| !manifest.has(Role::Compress)).map(|slot| &slot.name);
     let asked = [
         ("requires", manifest.requires.first().map(|requirement| format!("{requirement:?}"))),
         ("needs", manifest.needs.first().map(|need| format!("{need:?}"))),
         ("keeps client state", client_state.into_iter().next().cloned()),
         ("uploads the vector", manifest.vectors.first().map(|vector| vector.name.clone())),
-        ("has the header of", (manifest.max_header > 0).then(|| format!("{} bytes", manifest.max_header))),
     ]
     .into_iter()
     .find_map(|(verb, what)| Some((verb, what?)));
