@@ -251,6 +251,22 @@ pub enum Requirement {
     RootData,
 }
 
+impl Requirement {
+    /// The word of manifests and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Requirement::UniformWeights => "uniform-weights",
+            Requirement::FixedDenominator => "fixed-denominator",
+            Requirement::PoissonCohort => "poisson-cohort",
+            Requirement::FixedCohort => "fixed-cohort",
+            Requirement::PlainSgd => "plain-sgd",
+            Requirement::NormBound => "norm-bound",
+            Requirement::NormalisationLayers => "normalisation-layers",
+            Requirement::RootData => "root-data",
+        }
+    }
+}
+
 /// A scalar per client that costs something to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

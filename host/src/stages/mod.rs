@@ -4,11 +4,13 @@
 //! client   APPLY of normalizer 1, …, n → ENCODE        bytes and side headers travel
 //! server   DECODE → UNDO of normalizer n, …, 1         of those that have a header
 //! ```
-//! Where in the flow: after train, before strategy. Each agent has its own instances.
+//! Where in the flow: after train, before strategy. Each agent has its own instances. The way down, of the weights before
+//! training, is in `downlink.rs`.
 //! What it never does: know which strategy aggregates.
 
 mod codec;
 mod compress;
+mod downlink;
 mod measures;
 mod normalize;
 mod own_scan;
@@ -28,6 +30,7 @@ use normalize::Normalizer;
 use std::sync::Arc;
 
 pub use codec::capacity;
+pub use downlink::Downlink;
 pub use measures::{Scan, ScanPlan, norm2};
 pub use own_scan::OwnScan;
 pub use slots::needs_initial_weights;
@@ -46,7 +49,10 @@ pub struct StageSpec {
 #[derive(Clone, Default)]
 pub struct StageSpecs {
     pub normalize: Vec<StageSpec>,
+    /// What compresses the updates.
     pub compress: Option<StageSpec>,
+    /// What compresses the weights; the server's, not the agents'.
+    pub downlink: Option<StageSpec>,
 }
 
 /// Whose update passes through the stages, and what belongs to it.
