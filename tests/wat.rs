@@ -1,6 +1,6 @@
 //! Small WebAssembly plugins by hand: whole in form, and wrong in exactly one thing, or right in exactly one.
 
-use colla_plugin_sdk::Map;
+use colla_plugin_sdk::{Map, abi::op};
 
 /// A module with a valid manifest whose operations do what `call` and `block` (WAT function bodies) say.
 pub fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
@@ -16,6 +16,16 @@ pub fn module(manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> 
 pub fn drawing_plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     let import = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
     assemble(import, manifest, OK, call, block)
+}
+
+/// A plugin that logs `text` at the end of each round.
+pub fn talking_plugin(manifest: &str, text: &str) -> Vec<u8> {
+    let first = format!(
+        r#"(import "colla_v1" "log" (func $log (param i32 i32 i32))) (data (i32.const {REPLIES_AT}) "{text}")"#
+    );
+    let say = format!("(call $log (i32.const 1) (i32.const {REPLIES_AT}) (i32.const {}))", text.len());
+    let call = format!("(if (i32.eq (local.get $op) (i32.const {})) (then {say})) {OK}", op::ROUND_END);
+    assemble(&first, manifest, OK, &call, OK)
 }
 
 /// A plugin that answers control operations with these maps, and others with an empty one.

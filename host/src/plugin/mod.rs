@@ -34,6 +34,7 @@ pub use file::{Form, PluginFile};
 pub use inspect::{Inspected, inspect};
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, Span, operation_name};
 pub use loaded::{Origin, Plugin, load};
+pub use log::{Redirected, redirect};
 pub use manifest::{
     InitialWeights, Manifest, MaxEncoded, Need, NormEffect, Parameter, ParameterType, Reduce, Requirement, Role,
     StateInit, StateScope, StateShape, StateSlot, Unit, Vector,
