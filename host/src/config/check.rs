@@ -8,8 +8,8 @@ use std::fmt::Display;
 
 /// The exact grid is as coarse as this bound is large: beyond 2²⁰ it would eat into the precision of an update.
 const MAX_UPDATE_BOUND: f64 = 1_048_576.0;
-const MAX_STEPS: usize = 1_000_000_000;
-const MAX_EPOCHS: usize = 1_000_000;
+pub(crate) const MAX_STEPS: usize = 1_000_000_000;
+pub(crate) const MAX_EPOCHS: usize = 1_000_000;
 /// Random streams are keyed by 31 bits of the round.
 const MAX_ROUNDS: usize = 1_000_000_000;
 const MAX_THREADS: usize = 1024;

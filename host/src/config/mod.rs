@@ -10,6 +10,8 @@ mod load;
 mod overrides;
 mod resolve;
 
+pub(crate) use check::{MAX_EPOCHS, MAX_STEPS};
+
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
