@@ -3,6 +3,7 @@
 //! Where in the flow: between the partition and the schedule. A client is its rows, what plugins keep of it
 //! and a seed; a million of them cost nothing until they train. What it never does: hold a model or data.
 
+mod room;
 mod states;
 mod store;
 
@@ -11,6 +12,7 @@ use crate::{
     random::{Purpose, Stream},
 };
 
+pub use room::WorstCase;
 pub use states::{ClientStates, SlotId};
 
 /// Identity of a virtual client: its position in the partition.

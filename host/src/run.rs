@@ -1,7 +1,7 @@
 //! The round loop: the only file that knows the order of things.
 
 use crate::{
-    client::{self, ClientId, ClientStates},
+    client::{self, ClientId, ClientStates, WorstCase},
     config::{self, BatchSize, ClientEvaluation, Config},
     data::{self, Dataset},
     evaluate::{self, Whose},
@@ -126,6 +126,9 @@ impl<'a> Run<'a> {
         let roster = Roster::new(plugins.clone(), config.seed, layout)?;
         let initial: Arc<[f32]> = model.initial_weights(config.seed)?.into();
         let client_plugins = ClientPlugins::new(&roster, &initial)?;
+        let state_memory = (config.host.state_memory as u64) << 20;
+        client_state(config, &roster, &client_plugins, partition.train.num_clients(), layout.len())
+            .check(state_memory)?;
         let has_personal = client_plugins.personal.is_some();
         let spec = AgentSpec {
             model: model.clone(),
@@ -134,7 +137,7 @@ impl<'a> Run<'a> {
             train: config.train.clone(),
             run_seed: config.seed,
             update_bound: config.federation.update_bound,
-            clients: Arc::new(ClientStates::default()),
+            clients: Arc::new(ClientStates::new(state_memory, std::env::temp_dir())),
             client_plugins,
         };
         // One thread needs no queue: the obvious engine then runs for real, and the others are held to it.
@@ -367,6 +370,23 @@ fn steps(config: &config::Train, length: Option<Length>, rows: usize) -> (usize,
         (None, None) => epochs(config.local_epochs as u64),
     };
     (batch_size, steps)
+}
+
+/// The most that is kept of clients: slots and, with error feedback, residuals of everything that is compressed.
+fn client_state(
+    config: &Config,
+    roster: &Roster,
+    client_plugins: &ClientPlugins,
+    num_clients: usize,
+    len: usize,
+) -> WorstCase {
+    let declared = roster.members.iter().flat_map(|member| &member.plugin.manifest().vectors);
+    let compressed = 1 + declared.filter(|vector| vector.compressible).count();
+    let feedback = roster.members.iter().any(|member| member.plugin.error_feedback());
+    let residuals = if feedback { compressed } else { 0 };
+    let cohort = client::cohort_size(config.federation.fraction_train, num_clients);
+    let clients = cohort.saturating_mul(config.federation.num_server_rounds).min(num_clients);
+    WorstCase { vectors: client_plugins.slots().count() + residuals, clients, len }
 }
 
 fn spread(accuracy: &[(ClientId, f64)]) -> Option<Spread> {

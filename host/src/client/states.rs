@@ -6,6 +6,7 @@
 use super::{ClientId, store::VectorStore};
 use anyhow::Result;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug)]
@@ -33,10 +34,10 @@ pub struct SlotId {
 }
 
 impl ClientStates {
-    /// Vectors beyond `limit_bytes` of memory are kept in a temporary file. Its errors, `Kind::Io`, are those of the
-    /// functions below.
-    pub fn new(limit_bytes: u64) -> Self {
-        ClientStates { steps: Mutex::default(), vectors: VectorStore::new(limit_bytes) }
+    /// Vectors beyond `limit_bytes` of memory are kept in an unnamed file in `folder`. Its errors, `Kind::Io`, are those
+    /// of the functions below.
+    pub fn new(limit_bytes: u64, folder: PathBuf) -> Self {
+        ClientStates { steps: Mutex::default(), vectors: VectorStore::new(limit_bytes, folder) }
     }
 
     pub fn steps(&self, client: ClientId) -> u64 {
@@ -70,7 +71,7 @@ impl ClientStates {
 impl Default for ClientStates {
     /// All in memory.
     fn default() -> Self {
-        ClientStates::new(u64::MAX)
+        ClientStates::new(u64::MAX, std::env::temp_dir())
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -34,6 +35,8 @@ enum Place {
 #[derive(Debug)]
 pub struct VectorStore<K> {
     limit_bytes: u64,
+    /// Where the file is made.
+    folder: PathBuf,
     kept: Mutex<Kept<K>>,
 }
 
@@ -45,9 +48,9 @@ struct Kept<K> {
 }
 
 impl<K: Copy + Ord> VectorStore<K> {
-    pub fn new(limit_bytes: u64) -> Self {
+    pub fn new(limit_bytes: u64, folder: PathBuf) -> Self {
         let kept = Kept { places: BTreeMap::new(), bytes_in_memory: 0, spill: None };
-        VectorStore { limit_bytes, kept: Mutex::new(kept) }
+        VectorStore { limit_bytes, folder, kept: Mutex::new(kept) }
     }
 
     /// The vector of `key`; `None` if none was kept.
@@ -62,7 +65,8 @@ impl<K: Copy + Ord> VectorStore<K> {
             }
         };
         let mut values = vec![0.0f32; len];
-        read_at(&file, bytemuck::cast_slice_mut(&mut values), offset).map_err(|error| failed("reading", &error))?;
+        read_at(&file, bytemuck::cast_slice_mut(&mut values), offset)
+            .map_err(|error| failed("reading", &self.folder, &error))?;
         Ok(Some(values))
     }
 
@@ -89,13 +93,13 @@ impl<K: Copy + Ord> VectorStore<K> {
                     return Ok(());
                 }
                 None => {
-                    let offset = kept.reserve(bytes)?;
+                    let offset = kept.reserve(bytes, &self.folder)?;
                     kept.places.insert(key, Place::File { offset, len: values.len() });
                     (kept.file(), offset)
                 }
             }
         };
-        write_at(&file, bytemuck::cast_slice(&values), offset).map_err(|error| failed("writing", &error))
+        write_at(&file, bytemuck::cast_slice(&values), offset).map_err(|error| failed("writing", &self.folder, &error))
     }
 
     /// A panic while the lock was held stops the run anyway; what is kept then no longer matters.
@@ -106,11 +110,11 @@ impl<K: Copy + Ord> VectorStore<K> {
 
 impl<K> Kept<K> {
     /// Room for a record; where it begins.
-    fn reserve(&mut self, bytes: u64) -> Result<u64> {
+    fn reserve(&mut self, bytes: u64, folder: &Path) -> Result<u64> {
         let spill = match &mut self.spill {
             Some(spill) => spill,
             None => {
-                let file = tempfile::tempfile().map_err(|error| failed("making", &error))?;
+                let file = tempfile::tempfile_in(folder).map_err(|error| failed("making", folder, &error))?;
                 self.spill.insert(Spill { file: Arc::new(file), end: 0 })
             }
         };
@@ -125,13 +129,12 @@ impl<K> Kept<K> {
     }
 }
 
-fn failed(doing: &str, error: &io::Error) -> anyhow::Error {
-    let folder = std::env::temp_dir();
+fn failed(doing: &str, folder: &Path, error: &io::Error) -> anyhow::Error {
+    let folder = folder.display();
     Fault::new(
         Kind::Io,
         format!(
-            "{doing} the file of client state in {} — {error}; make room there, let the variable for temporary files name another folder, or raise `host.state-memory`",
-            folder.display()
+            "{doing} the file of client state in {folder} — {error}; make room there, or raise `host.state-memory`"
         ),
     )
 }
@@ -194,7 +197,7 @@ mod tests {
     #[test]
     fn every_limit_gives_back_the_bits_that_were_kept_last() {
         for limit in [0, 20, 45, u64::MAX] {
-            let store = VectorStore::new(limit);
+            let store = VectorStore::new(limit, std::env::temp_dir());
             assert_eq!(store.get(0).unwrap(), None);
             for version in 0..3 {
                 for key in [4, 1, 0, 3, 2] {
@@ -213,7 +216,7 @@ mod tests {
     #[test]
     fn memory_holds_no_more_than_the_limit() {
         // Records of 20, 12, 20, 12 bytes: 45 holds the first two and, after the third went to the file, the fourth.
-        let store = VectorStore::new(45);
+        let store = VectorStore::new(45, std::env::temp_dir());
         (0..4).for_each(|key| store.put(key, vector(key, 0)).unwrap());
         let kept = store.lock();
         assert_eq!(kept.bytes_in_memory, 44);
@@ -222,7 +225,7 @@ mod tests {
 
     #[test]
     fn threads_write_and_read_their_own_records_at_the_same_time() {
-        let store = VectorStore::new(0);
+        let store = VectorStore::new(0, std::env::temp_dir());
         std::thread::scope(|scope| {
             for key in 0..8u32 {
                 let store = &store;
