@@ -1,4 +1,4 @@
-//! Small WebAssembly plugins by hand: whole in form, and wrong in exactly one thing, or right in exactly one.
+//! Small WebAssembly plugins by hand: whole in form, and wrong in at most one thing.
 
 use colla_plugin_sdk::{Map, abi::op};
 
@@ -10,6 +10,11 @@ pub fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
 /// The same with a body for `create`, whose configuration is in the locals `$config` and `$len`.
 pub fn module(manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> {
     assemble("", manifest, create, call, block)
+}
+
+/// A plugin that answers CLIENT_BEGIN with `plan` and other calls with nothing.
+pub fn planning_plugin(manifest: &str, plan: &Map, block: &str) -> Vec<u8> {
+    replying_plugin(manifest, &[(op::CLIENT_BEGIN, plan.clone())], block)
 }
 
 /// A plugin that can call `$draw`: scope, stream, offset, kind, out, n.
@@ -156,4 +161,40 @@ pub fn fill_out(value: &str) -> String {
           (f32.store (i32.add (i32.load offset=52 (local.get $block)) (i32.shl (local.get $i) (i32.const 2))) {value})
           (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
     )
+}
+
+/// Runs `body` for each element of the block; its index is `$i`.
+pub fn each_element(body: &str) -> String {
+    format!(
+        "(block $done (loop $next
+           (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
+           {body}
+           (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next)))"
+    )
+}
+
+/// The address of the current element of entry `index` of a list of vectors: `rows`, `states` or `rows_out`.
+pub fn of_list(list: &str, index: usize) -> String {
+    let field = match list {
+        "rows" => 32,
+        "states" => 48,
+        _ => 56,
+    };
+    format!(
+        "(i32.add (i32.load offset={} (i32.load offset={field} (local.get $block))) (i32.shl (local.get $i) (i32.const 2)))",
+        4 * index
+    )
+}
+
+/// The address of the current element of a vector: `base` or `out`.
+pub fn of(vector: &str) -> String {
+    let field = if vector == "base" { 44 } else { 52 };
+    format!("(i32.add (i32.load offset={field} (local.get $block)) (i32.shl (local.get $i) (i32.const 2)))")
+}
+
+/// A body that does `body` for one operation, and nothing, with the status SKIP, for all others.
+pub fn for_operations(operations: &[(u32, &str)]) -> String {
+    operations.iter().fold(String::new(), |all, (op, body)| {
+        all + &format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {body} (return (i32.const 0))))")
+    }) + "(i32.const 1)"
 }

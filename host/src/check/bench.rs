@@ -109,7 +109,7 @@ impl Bench {
             let broadcast = self.instance.call(op::ROUND_BEGIN, &begin)?;
             let message = Map::new().with("round", round).with("client", client).with("num_examples", examples);
             let plan = self.instance.call(op::CLIENT_BEGIN, &message.with("broadcast", broadcast))?;
-            local::parse(&plan).map_err(|problem| failure(&self.name, op::CLIENT_BEGIN, problem))?;
+            local::parse(&plan, &self.manifest, 0).map_err(|problem| failure(&self.name, op::CLIENT_BEGIN, problem))?;
             answer.extend(plan.encode().into_iter().map(f64::from));
         }
         Ok(answer)
@@ -272,7 +272,7 @@ impl Bench {
             0 => Vec::new(),
             values => {
                 let scan = OwnScan::new(self.instance.as_mut(), &self.name, values, vector.len())?;
-                scan.run(self.instance.as_mut(), vector)?
+                scan.run(self.instance.as_mut(), 0, vector)?
             }
         };
         Ok(plan.scan(vector, own))
