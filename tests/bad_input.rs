@@ -39,6 +39,12 @@ fn values_out_of_range_are_named_with_the_range() {
     check(&lab, &["--set", "train.batch-size=\"all\""], 3, &["batch-size"]);
     check(&lab, &["--set", "train.local-epochs=9223372036854775807"], 3, &["train.local-epochs"]);
     check(&lab, &["--set", "model.hidden=[9223372036854775807]"], 3, &["model.hidden"]);
+    check(
+        &lab,
+        &["--set", "model.name=\"logistic\"", "--set", "model.hidden=[64]"],
+        3,
+        &["`model.hidden = [64]`", "`model.name = \"logistic\"`", "leave `hidden` out"],
+    );
     check(&lab, &["--set", "federation.update-bound=1e15"], 3, &["update-bound", "1048576"]);
     check(&lab, &["--set", "federation.server-learning-rate=1e39"], 7, &["server-learning-rate"]);
     check(&lab, &["--plugin", "fedprox:mu=1e300"], 6, &["`mu`", "single precision"]);

@@ -68,7 +68,7 @@ unsafe impl Send for NativeInstance {}
 
 impl NativeInstance {
     pub fn new(table: &'static PluginV1, setup: &Setup<'_>) -> Result<Self, CreateFailure> {
-        let host = Box::new(HostContext { callbacks: setup.callbacks, log: setup.log.clone() });
+        let host = Box::new(HostContext { callbacks: setup.callbacks, rng: setup.rng, log: setup.log.clone() });
         let mut instance = NativeInstance {
             plugin: setup.plugin.into(),
             table,
