@@ -26,6 +26,7 @@ pub struct Block<'a> {
     pub weights: Option<&'a [f64]>,
     pub table: &'a [f64],
     pub base: Option<&'a [f32]>,
+    /// The one exception: these may have a length of their own.
     pub states: Vec<&'a mut [f32]>,
     pub out: Option<&'a mut [f32]>,
     pub rows_out: Vec<&'a mut [f32]>,
@@ -57,6 +58,7 @@ impl<'a> Block<'a> {
         // SAFETY: as above.
         let raw = unsafe { raw.read() };
         let (n, k) = (raw.n as usize, raw.k as usize);
+        let state_n = if raw.state_n == 0 { n } else { raw.state_n as usize };
         // SAFETY: the caller vouches for every field; null, alignment and length are checked in the functions. What is
         // written is `exclusive`, the rest `shared`.
         unsafe {
@@ -70,7 +72,7 @@ impl<'a> Block<'a> {
                 weights: shared(raw.weights, k, "weights")?,
                 table: counted(raw.table, raw.table_len, "table", shared)?,
                 base: shared(raw.base, n, "base")?,
-                states: vectors(raw.states, raw.n_states as usize, n, "states", exclusive)?,
+                states: vectors(raw.states, raw.n_states as usize, state_n, "states", exclusive)?,
                 out: exclusive(raw.out, n, "out")?,
                 rows_out: vectors(raw.rows_out, raw.n_rows_out as usize, n, "rows_out", exclusive)?,
                 mix_out: counted(raw.mix_out, raw.mix_len, "mix_out", exclusive)?,
