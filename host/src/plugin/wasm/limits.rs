@@ -98,7 +98,9 @@ pub(super) fn explain(error: &wasmtime::Error, state: &State, limits: &Limits, e
             format!("it used more than its {} units of fuel; it may loop for ever", limits.fuel_for(elements))
         }
         Some(Trap::Interrupt) => format!("it ran longer than {} s", limits.wall.as_secs_f64()),
-        Some(Trap::StackOverflow) => format!("it nested its calls deeper than {} KiB of stack", SANDBOX.stack_bytes >> 10),
+        Some(Trap::StackOverflow) => {
+            format!("it nested its calls deeper than {} KiB of stack", SANDBOX.stack_bytes >> 10)
+        }
         Some(Trap::MemoryOutOfBounds) => "it reached outside its memory".into(),
         Some(Trap::IntegerDivisionByZero) => "it divided by zero".into(),
         // Plugins end so after a panic and when their allocator has nothing left.
