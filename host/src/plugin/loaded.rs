@@ -9,6 +9,7 @@ use super::{
     failure::CreateFailure,
     log::Log,
     native, parameters,
+    setup::Setup,
     shipped::{self, Found},
     wasm,
 };
@@ -54,17 +55,6 @@ struct Loaded {
 enum Code {
     Wasm(wasm::Compiled),
     Native(native::Library),
-}
-
-/// What an instance is made from, the same for both forms.
-pub(super) struct Setup<'a> {
-    pub plugin: &'a str,
-    pub config: &'a [u8],
-    pub callbacks: Callbacks,
-    pub payload_elements: usize,
-    /// Whether the manifest lets it draw random numbers.
-    pub rng: bool,
-    pub log: &'a Arc<Log>,
 }
 
 impl Plugin {

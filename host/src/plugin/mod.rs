@@ -20,6 +20,7 @@ mod native;
 mod parameters;
 pub mod project;
 mod raw;
+mod setup;
 mod shipped;
 mod spec;
 mod streams;

@@ -15,8 +15,8 @@ mod tests;
 use super::{
     Callbacks, Instance,
     failure::CreateFailure,
-    loaded::Setup,
     log::{Log, MAX_LOG_BYTES},
+    setup::Setup,
     streams::{self, Request},
 };
 use colla_plugin_sdk::abi::{ABI_VERSION, HostV1, NATIVE_SYMBOL, PluginV1, RawSlice, status};

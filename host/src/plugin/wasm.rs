@@ -11,9 +11,9 @@ pub(super) mod limits;
 use super::{
     Callbacks, Instance,
     failure::CreateFailure,
-    loaded::Setup,
     log::{Log, MAX_LOG_BYTES},
     module,
+    setup::Setup,
     streams::{self, Request},
     text,
 };

@@ -8,8 +8,8 @@ use super::{HostContext, foreign};
 use crate::plugin::{
     Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span,
     failure::{self, ALLOC, CREATE, CreateFailure, MAX_ERROR_BYTES, MAX_REPLY_BYTES},
-    loaded::Setup,
     operation_name, raw,
+    setup::Setup,
 };
 use colla_plugin_sdk::{
     Map,
