@@ -81,6 +81,7 @@ fn usage(told: &clap::Error) -> anyhow::Error {
     let text = told.render().to_string();
     let told = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
     let told = told.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let told = told.replace(":; ", ": ");
     Fault::new(Kind::Usage, told.strip_prefix("error: ").unwrap_or(&told))
 }
 
