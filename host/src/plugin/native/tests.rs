@@ -66,9 +66,15 @@ impl Exported for Probe {
 
 const CALLBACKS: Callbacks = Callbacks { run_seed: 42, position: 3, round: 7, client: 11 };
 
+/// What the macro would export.
+unsafe extern "C" fn entry(host: *const HostV1) -> *const PluginV1 {
+    // SAFETY: passed on.
+    unsafe { export::native::<Probe>(host) }
+}
+
 fn library() -> Library {
     // SAFETY: the SDK's own entry, whose table is static.
-    unsafe { checked_table(export::native::<Probe>, ABI_VERSION) }.expect("the SDK speaks this ABI")
+    unsafe { checked_table(entry, ABI_VERSION) }.expect("the SDK speaks this ABI")
 }
 
 fn try_start(beta: f64, rng: bool) -> Result<Box<dyn Instance>, CreateFailure> {
@@ -197,14 +203,14 @@ fn tables_that_are_null_too_short_or_of_another_version_are_refused() {
         static HEAD: [u64; 1] = [(ABI_VERSION as u64) << 32 | 8];
         HEAD.as_ptr().cast()
     }
-    let refused = |entry: Entry, abi: u32, words: &str| {
+    let refused = |library: Entry, abi: u32, words: &str| {
         // SAFETY: each gives null, or a table that is as long as it says.
-        let problem = unsafe { checked_table(entry, abi) }.err().expect("a refusal");
+        let problem = unsafe { checked_table(library, abi) }.err().expect("a refusal");
         assert!(problem.contains(words), "{problem}");
     };
     refused(none, ABI_VERSION, "it refuses this host's ABI");
     refused(short, ABI_VERSION, "its table has 8 bytes for ABI 1.0");
-    refused(export::native::<Probe>, ABI_VERSION + 1, "its manifest says ABI 1.1");
+    refused(entry, ABI_VERSION + 1, "its manifest says ABI 1.1");
 }
 
 #[test]
