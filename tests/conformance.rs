@@ -1,7 +1,9 @@
 //! `plugin check`: the shipped plugins keep every law, and each law is broken by a plugin that is wrong in that alone.
 
 use super::support::{Lab, native};
-use super::wat::{COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, OK, ROWS, first_of_out, manifest, module, plugin};
+use super::wat::{
+    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, OK, ROWS, drawing_plugin, first_of_out, manifest, module, plugin,
+};
 use serde_json::Value;
 
 const SHIPPED: [&str; 9] =
@@ -53,6 +55,7 @@ fn a_file_that_is_no_plugin_or_wants_another_abi_breaks_load() {
     breaks(b"\0asm\x01\0\0\0".to_vec(), "load", "no `colla.manifest` section");
     breaks(plugin(&manifest("client", "").replace("1.0", "2.0"), OK, OK), "load", "built for ABI 2.0");
     breaks(module(&manifest("client", ""), "unreachable", OK, OK), "load", "CREATE");
+    breaks(drawing_plugin(&manifest("client", ""), OK, OK), "load", "it imports `colla_v1.rand_fill`");
 }
 
 #[test]

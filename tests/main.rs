@@ -11,6 +11,7 @@ mod forms;
 mod hostile_plugins;
 mod laws;
 mod layering;
+mod outside_plugin;
 mod published;
 mod requirements;
 mod run_directory;

@@ -1,9 +1,12 @@
 //! Developer commands: `cargo dev plugins` builds the shipped plugins, `--check` proves that the committed files are
-//! what the sources give, `--native` builds the native libraries.
+//! what the sources give, `--native` builds the native libraries; `cargo dev miri` runs the unsafe code of plugin calls
+//! under Miri.
 //!
 //! The build is the one that authors use (`colla::plugin::build`), so that the same commit gives the same bytes in every
 //! folder.
 
+#[path = "colla-dev/miri.rs"]
+mod miri;
 #[path = "colla-dev/sources.rs"]
 mod sources;
 
@@ -38,14 +41,16 @@ enum Task {
         #[arg(long)]
         native: bool,
     },
+    /// Interpret the unsafe code of the SDK and of the native loader with Miri, which finds undefined behaviour
+    Miri,
 }
 
 fn main() -> ExitCode {
-    let Task::Plugins { check, native } = Arguments::parse().command;
-    let done = match (check, native) {
-        (true, _) => check_shipped(),
-        (_, true) => build_native(),
-        _ => build_shipped(),
+    let done = match Arguments::parse().command {
+        Task::Plugins { check: true, .. } => check_shipped(),
+        Task::Plugins { native: true, .. } => build_native(),
+        Task::Plugins { .. } => build_shipped(),
+        Task::Miri => root().and_then(|root| miri::run(&root)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

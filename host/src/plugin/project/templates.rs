@@ -64,6 +64,7 @@ pub static SDK: &[(&str, &str)] = sdk_sources![
     "error.rs",
     "export.rs",
     "host.rs",
+    "kinds.rs",
     "lib.rs",
     "log.rs",
     "macros.rs",
