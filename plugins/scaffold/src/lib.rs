@@ -33,9 +33,11 @@ impl Client for Scaffold {
         let ([own, common], [delta]) = (slots(end.states)?, slots(end.vectors)?);
         let path = end.lr_sum as f32;
         if !(path > 0.0 && path.is_finite()) {
+            // Not with the sum: formatting floats would add 20 KB to the plugin.
             return Err(Error::argument(format!(
-                "the learning rates of the client's {} steps sum to {}; a control variate needs a step",
-                end.steps, end.lr_sum
+                "the learning rates of the client's {} steps do not sum to a positive, finite number; a control variate \
+                 needs a step",
+                end.steps as u64
             )));
         }
         for (i, delta) in delta.iter_mut().enumerate() {

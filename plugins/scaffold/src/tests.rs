@@ -60,7 +60,9 @@ fn cutting_the_model_elsewhere_changes_nothing() {
 fn a_client_without_a_step_and_a_step_before_the_round_are_refused() {
     let mut states = [vec![0.0], vec![0.0]];
     let error = plugin(1.0).client_end(&[1.0], &[1.0], &mut states, 1, [0.0, 0.0]).unwrap_err();
-    assert_eq!(error.message, "the learning rates of the client's 0 steps sum to 0; a control variate needs a step");
+    let expected = "the learning rates of the client's 0 steps do not sum to a positive, finite number; a control variate \
+                    needs a step";
+    assert_eq!(error.message, expected);
     let early = plugin(1.0).step_with_sums(&[1.0], &[1.0], &[vec![1.0]], &mut [vec![0.0]]).unwrap_err();
     assert_eq!(early.code, status::E_STATE);
 }
