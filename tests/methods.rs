@@ -265,6 +265,8 @@ fn gaussian_noise_is_refused_where_nothing_bounds_what_one_client_can_do() {
     for (plugins, words) in [
         (&["dp-gaussian"][..], "norm-bound"),
         (&["clip", "topk:error-feedback=true", "dp-gaussian"], "norm-bound"),
+        (&["clip", "standardize", "dp-gaussian"], "norm-bound"),
+        (&["scaffold", "clip", "dp-gaussian"], "norm-bound"),
         (&["clip", "fedavg:weights=num-examples", "dp-gaussian"], "uniform-weights"),
     ] {
         let refused = lab.colla(&with(&[], plugins));
