@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every kind of project.
-const KINDS: [&str; 6] = ["client", "normalize", "compress", "aggregate", "aggregate-rows", "server-step"];
+const KINDS: [&str; 8] =
+    ["client", "normalize", "compress", "aggregate", "aggregate-rows", "server-step", "post", "select"];
 
 /// One build folder for all generated projects: their common dependencies are compiled once.
 fn target() -> PathBuf {

@@ -6,8 +6,23 @@ use super::wat::{
 };
 use serde_json::Value;
 
-const SHIPPED: [&str; 9] =
-    ["fedavg", "fedprox", "fedavgm", "fedadam", "trimmed-mean", "median", "clip", "topk", "qsgd"];
+const SHIPPED: [&str; 15] = [
+    "fedavg",
+    "fedprox",
+    "scaffold",
+    "ditto",
+    "fedavgm",
+    "fedadam",
+    "trimmed-mean",
+    "median",
+    "clip",
+    "standardize",
+    "topk",
+    "qsgd",
+    "powersgd",
+    "dp-gaussian",
+    "power-of-choice",
+];
 const CODEC: &str = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
 
 /// Checks a module that must break exactly `law`, with `words` in its line.

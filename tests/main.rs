@@ -12,6 +12,7 @@ mod hostile_plugins;
 mod laws;
 mod layering;
 mod outside_plugin;
+mod methods;
 mod published;
 mod requirements;
 mod run_directory;

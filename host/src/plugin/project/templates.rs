@@ -28,6 +28,8 @@ pub static TEMPLATES: &[Template] = &[
     template!("aggregate"),
     template!("aggregate-rows"),
     template!("server-step"),
+    template!("post"),
+    template!("select"),
 ];
 
 macro_rules! project_file {
