@@ -5,7 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every kind of project.
-const KINDS: [&str; 6] = ["client", "normalize", "compress", "aggregate", "aggregate-rows", "server-step"];
+const KINDS: [&str; 9] = [
+    "client",
+    "normalize",
+    "compress",
+    "aggregate",
+    "aggregate-rows",
+    "aggregate-gram",
+    "mix",
+    "attack",
+    "server-step",
+];
 
 /// One build folder for all generated projects: their common dependencies are compiled once.
 fn target() -> PathBuf {

@@ -7,20 +7,38 @@ pub fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
 
 /// The same with a body for `create`, whose configuration is in the locals `$config` and `$len`.
 pub fn module(manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> {
-    assemble("", manifest, create, call, block)
+    assemble("", manifest, create, call, block, &NO_REPLY)
 }
+
+/// A plugin whose every control call replies these bytes, an encoded map.
+pub fn answering(manifest: &str, reply: &[u8], call: &str, block: &str) -> Vec<u8> {
+    let bytes: String = reply.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let data = format!(r#"(data (i32.const 2048) "{bytes}")"#);
+    assemble("", manifest, OK, call, block, &Reply { data, at: 2048, len: reply.len() })
+}
+
+/// What `colla_reply` gives.
+struct Reply {
+    data: String,
+    at: usize,
+    len: usize,
+}
+
+const NO_REPLY: Reply = Reply { data: String::new(), at: 0, len: 0 };
 
 /// A plugin that can call `$draw`: scope, stream, offset, kind, out, n.
 pub fn drawing_plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     let import = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
-    assemble(import, manifest, OK, call, block)
+    assemble(import, manifest, OK, call, block, &NO_REPLY)
 }
 
-fn assemble(imports: &str, manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> {
+fn assemble(imports: &str, manifest: &str, create: &str, call: &str, block: &str, reply: &Reply) -> Vec<u8> {
+    let Reply { data, at, len } = reply;
     let wat = format!(
         r#"(module
           {imports}
           (memory (export "memory") 4)
+          {data}
           (global $top (mut i32) (i32.const 4096))
           (func (export "colla_abi_version") (result i32) (i32.const 65536))
           (func (export "colla_alloc") (param $size i32) (param $align i32) (result i32)
@@ -37,7 +55,7 @@ fn assemble(imports: &str, manifest: &str, create: &str, call: &str, block: &str
           (func (export "colla_destroy") (param i32))
           (func (export "colla_call") (param $ctx i32) (param $op i32) (param $message i32) (param $len i32) (result i32) {call})
           (func (export "colla_reply") (param $ctx i32) (param $out i32)
-            (i32.store (local.get $out) (i32.const 0)) (i32.store offset=4 (local.get $out) (i32.const 0)))
+            (i32.store (local.get $out) (i32.const {at})) (i32.store offset=4 (local.get $out) (i32.const {len})))
           (func (export "colla_block") (param $ctx i32) (param $op i32) (param $block i32) (result i32) (local $i i32) {block})
           (func (export "colla_last_error") (param $ctx i32) (param $out i32)
             (i32.store (local.get $out) (i32.const 0)) (i32.store offset=4 (local.get $out) (i32.const 0))))"#
@@ -72,6 +90,8 @@ pub fn manifest(kind: &str, more: &str) -> String {
 
 /// The field of an aggregation over rows.
 pub const ROWS: &str = r#","reduce":["rows"]"#;
+/// The field of an aggregation by distances.
+pub const GRAM: &str = r#","reduce":["gram"]"#;
 /// A body that does nothing and says that all is well.
 pub const OK: &str = "(i32.const 0)";
 /// Fills `out` (pointer at offset 52, count at 24) with one bit pattern.

@@ -23,11 +23,17 @@ static SHIPPED: &[(&str, &[u8])] = &[
     shipped_file!("fedprox"),
     shipped_file!("fedavgm"),
     shipped_file!("fedadam"),
+    shipped_file!("q-fedavg"),
     shipped_file!("trimmed-mean"),
     shipped_file!("median"),
+    shipped_file!("geometric-median"),
+    shipped_file!("multi-krum"),
+    shipped_file!("nnm"),
     shipped_file!("clip"),
     shipped_file!("topk"),
     shipped_file!("qsgd"),
+    shipped_file!("sign-flip"),
+    shipped_file!("alie"),
 ];
 
 /// Names of the shipped plugins.

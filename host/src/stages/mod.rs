@@ -20,8 +20,8 @@ use compress::Compressor;
 use normalize::Normalizer;
 
 pub use compress::capacity;
-pub use measures::{ScanPlan, norm2};
-pub use stage::{failure, open};
+pub use measures::{Scan, ScanPlan, norm2};
+pub use stage::{failure, open, open_and_listen};
 
 /// A stage of the run: the plugin and its position among all plugins of the run.
 #[derive(Clone)]

@@ -94,9 +94,20 @@ pub fn open(
     payload_elements: usize,
     layout: &Layout,
 ) -> Result<Box<dyn Instance>> {
+    open_and_listen(plugin, position, run_seed, payload_elements, layout).map(|(instance, _)| instance)
+}
+
+/// The same, and what it answered to LAYOUT.
+pub fn open_and_listen(
+    plugin: &Plugin,
+    position: u8,
+    run_seed: u64,
+    payload_elements: usize,
+    layout: &Layout,
+) -> Result<(Box<dyn Instance>, Map)> {
     let mut instance = plugin.instantiate(position, run_seed, payload_elements)?;
-    instance.call(op::LAYOUT, &layout_message(layout))?;
-    Ok(instance)
+    let reply = instance.call(op::LAYOUT, &layout_message(layout))?;
+    Ok((instance, reply))
 }
 
 fn layout_message(layout: &Layout) -> Map {

@@ -1,6 +1,7 @@
 //! A Little Is Enough, Algorithm 3 of Baruch et al. (NeurIPS 2019, arXiv:1902.06156): every hostile client sends μ + z·σ, with
 //! μ and σ the mean and the standard deviation of each coordinate. In the paper they are those of the hostile clients' own
-//! honest work; here, as in ByzFL, those of the honest updates of the round, σ² divided by their number.
+//! honest work; here, as in ByzFL, those of the honest updates of the round, σ² being the sample variance: the squared
+//! differences from the mean divided by one less than their number, 0 for a single one.
 //!
 //! z, unless given: with n clients of which m are hostile, s = ⌊n/2 + 1⌋ − m honest supporters make a majority, and z is
 //! where Φ(z) = (n − m − s)/(n − m), with Φ the standard normal distribution. Hostile majorities need no supporters; s is
@@ -36,7 +37,7 @@ impl Attack for Alie {
         let z = if self.z == 0.0 { supported_z(cohort, attackers) } else { self.z };
         for (block, sent) in sent.chunks_mut(BLOCK).enumerate() {
             let rows = honest.iter().map(|row| &row[block * BLOCK..][..sent.len()]);
-            let count = honest.len() as f64;
+            let (count, freedom) = (honest.len() as f64, honest.len().max(2) as f64 - 1.0);
             let mut mean = [0.0; BLOCK];
             for row in rows.clone() {
                 mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
@@ -50,7 +51,7 @@ impl Attack for Alie {
                 });
             }
             for ((sent, mean), squares) in sent.iter_mut().zip(mean).zip(squares) {
-                *sent = (mean + z * (squares / count).sqrt()).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+                *sent = (mean + z * (squares / freedom).sqrt()).clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
             }
         }
         Ok(())
@@ -93,11 +94,10 @@ mod tests {
 
     #[test]
     fn every_coordinate_is_moved_by_z_standard_deviations() {
-        // Means 2 and 0; variances (1 + 0 + 1)/3 and (4 + 4 + 0)/3.
+        // Means 2 and 0; variances (1 + 0 + 1)/2 = 1 and (4 + 4 + 0)/2 = 4.
         let honest = [vec![1.0, -2.0], vec![2.0, 2.0], vec![3.0, 0.0]];
         let sent = Testbed::<Alie>::new(&[("z", 1.5.into())]).attack(&honest, &[9.0, 9.0], 1).unwrap();
-        let expected = [2.0 + 1.5 * (2.0f64 / 3.0).sqrt(), 1.5 * (8.0f64 / 3.0).sqrt()];
-        assert_eq!(sent, expected.map(|x| x as f32));
+        assert_eq!(sent, [2.0 + 1.5, 1.5 * 2.0]);
     }
 
     #[test]

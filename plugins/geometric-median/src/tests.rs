@@ -24,7 +24,9 @@ fn objective(point: &[f64], rows: &[Vec<f32>]) -> f64 {
 
 /// Values from −1 to 1 without a pattern that matters.
 fn scattered(k: usize, n: usize) -> Vec<Vec<f32>> {
-    (0..k).map(|k| (0..n).map(|i| ((i * 7_919 + k * 104_729 + i * i % 97) % 10_007) as f32 / 5_003.0 - 1.0).collect()).collect()
+    (0..k)
+        .map(|k| (0..n).map(|i| ((i * 7_919 + k * 104_729 + i * i % 97) % 10_007) as f32 / 5_003.0 - 1.0).collect())
+        .collect()
 }
 
 #[test]
@@ -102,9 +104,7 @@ fn huge_hostile_updates_move_the_median_no_farther_than_large_ones() {
 fn few_iterations_stop_early_and_a_coarse_tolerance_does_too() {
     let rows = scattered(9, 30);
     let exact = objective(&point(&uniform(&rows), &rows), &rows);
-    let after = |parameters: &[(&str, Value)]| {
-        objective(&point(&median(parameters, &rows, &[1.0; 9]), &rows), &rows)
-    };
+    let after = |parameters: &[(&str, Value)]| objective(&point(&median(parameters, &rows, &[1.0; 9]), &rows), &rows);
     let (one, three) = (after(&[("max-iterations", 1i64.into())]), after(&[("max-iterations", 3i64.into())]));
     assert!(one > three && three > exact, "{one} {three} {exact}");
     assert_eq!(after(&[("tolerance", 1.0.into())]), after(&[("max-iterations", 2i64.into())]));

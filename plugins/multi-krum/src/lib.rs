@@ -43,7 +43,10 @@ impl Aggregate for MultiKrum {
         if n < 2 * f + 3 {
             let largest = n.saturating_sub(3) / 2;
             let advice = if n < 3 { "use larger cohorts".into() } else { format!("use `f` of at most {largest}") };
-            return Err(Error::argument(format!("{n} updates, and `f = {f}` needs at least 2f + 3 = {}; {advice}", 2 * f + 3)));
+            return Err(Error::argument(format!(
+                "{n} updates, and `f = {f}` needs at least 2f + 3 = {}; {advice}",
+                2 * f + 3
+            )));
         }
         let m = self.m.unwrap_or(n - f);
         if m > n {
@@ -59,7 +62,8 @@ impl Aggregate for MultiKrum {
         let examples = gram.examples();
         let total = selected.iter().fold(0.0, |sum, &i| sum + examples[i]);
         if total <= 0.0 {
-            let problem = "the selected updates stand for no examples (behind a mix none do); use `weights = \"uniform\"`";
+            let problem =
+                "the selected updates stand for no examples (behind a mix none do); use `weights = \"uniform\"`";
             return Err(Error::numeric(problem));
         }
         selected.iter().for_each(|&i| coefficients[i] = examples[i] / total);

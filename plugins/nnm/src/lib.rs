@@ -63,7 +63,10 @@ mod tests {
         // Three nearest of 0, 1, 3, 100: 0, 1, 3 for the first three; 100, 3, 1 for the last.
         let third = 1.0 / 3.0;
         let near = vec![third, third, third, 0.0];
-        assert_eq!(mixed(1, &line(&[0.0, 1.0, 3.0, 100.0])), [near.clone(), near.clone(), near, vec![0.0, third, third, third]]);
+        assert_eq!(
+            mixed(1, &line(&[0.0, 1.0, 3.0, 100.0])),
+            [near.clone(), near.clone(), near, vec![0.0, third, third, third]]
+        );
     }
 
     #[test]

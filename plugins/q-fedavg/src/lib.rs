@@ -83,7 +83,8 @@ fn loss(trained: &Trained) -> Result<f64> {
 }
 
 fn finite(value: f64, q: f64) -> Result<f64> {
-    let problem = || Error::numeric(format!("losses to the power of `q = {q}` are beyond all numbers; use a smaller `q`"));
+    let problem =
+        || Error::numeric(format!("losses to the power of `q = {q}` are beyond all numbers; use a smaller `q`"));
     if value.is_finite() { Ok(value) } else { Err(problem()) }
 }
 

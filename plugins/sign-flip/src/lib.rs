@@ -14,10 +14,7 @@ struct SignFlip {
 
 impl Plugin for SignFlip {
     fn create(parameters: &Parameters) -> Result<Self> {
-        Ok(SignFlip {
-            of_honest_mean: parameters.choice("of")? == "honest-mean",
-            scale: parameters.f32("scale")?,
-        })
+        Ok(SignFlip { of_honest_mean: parameters.choice("of")? == "honest-mean", scale: parameters.f32("scale")? })
     }
 }
 

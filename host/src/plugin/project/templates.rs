@@ -27,6 +27,9 @@ pub static TEMPLATES: &[Template] = &[
     template!("compress"),
     template!("aggregate"),
     template!("aggregate-rows"),
+    template!("aggregate-gram"),
+    template!("mix"),
+    template!("attack"),
     template!("server-step"),
 ];
 
