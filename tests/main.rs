@@ -10,6 +10,7 @@ mod forms;
 mod hostile_plugins;
 mod laws;
 mod layering;
+mod oracles;
 mod published;
 mod run_directory;
 mod support;

@@ -176,7 +176,6 @@ fn declarations_of_state_vectors_and_stages_that_cannot_hold_are_refused() {
     says(r#"["mix","aggregate"]"#, r#""rng":false"#, "only one of mix and aggregate");
     says(r#"["client"]"#, r#""requires":["luck"]"#, "unknown variant `luck`");
 }
-}
 
 #[test]
 fn manifests_that_are_not_what_they_must_be_are_refused() {
