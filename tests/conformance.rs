@@ -2,8 +2,9 @@
 
 use super::support::{Lab, native};
 use super::wat::{
-    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering, first_of_out, manifest, module, plugin,
+    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, first_of_out, manifest, module, plugin,
 };
+use colla_plugin_sdk::Map;
 use serde_json::Value;
 
 const SHIPPED: [&str; 15] = [
@@ -113,11 +114,9 @@ fn a_rule_that_prefers_the_first_row_breaks_order() {
     breaks(plugin(&manifest("aggregate", ROWS), OK, COPY_FIRST_ROW), "order", "rows in the order [4, 3, 2, 1, 0]");
 }
 
-/// A plugin that makes `rows_out` rows of those that it sees; `decide` is the body of DECIDE. DECIDE_PLAN (12) replies
-/// `{rows_out}`, whose bytes lie at 2048.
-fn decider(kind: &str, more: &str, rows_out: u8, decide: &str) -> Vec<u8> {
-    let reply: Vec<u8> = [&[1, 8][..], b"rows_out", &[1, 2 * rows_out]].concat();
-    answering(&manifest(kind, more), &reply, OK, decide)
+/// A plugin that makes `rows_out` rows of those that it sees; `decide` is the body of DECIDE.
+fn decider(kind: &str, more: &str, rows_out: i64, decide: &str) -> Vec<u8> {
+    answering_plugin(&manifest(kind, more), &Map::new().with("rows_out", rows_out), decide)
 }
 
 /// One coefficient of the matrix that DECIDE writes, at this place.

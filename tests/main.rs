@@ -3,6 +3,7 @@
 
 mod author;
 mod bad_input;
+mod client_state;
 mod composition;
 mod conformance;
 mod determinism;
