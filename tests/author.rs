@@ -5,8 +5,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every kind of project.
-const KINDS: [&str; 8] =
-    ["client", "normalize", "compress", "aggregate", "aggregate-rows", "server-step", "post", "select"];
+const KINDS: [&str; 11] = [
+    "client",
+    "normalize",
+    "compress",
+    "aggregate",
+    "aggregate-rows",
+    "aggregate-gram",
+    "mix",
+    "attack",
+    "post",
+    "server-step",
+    "select",
+];
 
 /// One build folder for all generated projects: their common dependencies are compiled once.
 fn target() -> PathBuf {

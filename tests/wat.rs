@@ -17,6 +17,11 @@ pub fn planning_plugin(manifest: &str, plan: &Map, block: &str) -> Vec<u8> {
     replying_plugin(manifest, &[(op::CLIENT_BEGIN, plan.clone())], block)
 }
 
+/// A plugin that answers every control call with `reply`.
+pub fn answering_plugin(manifest: &str, reply: &Map, block: &str) -> Vec<u8> {
+    assemble("", manifest, reply, OK, "(global.set $reply (global.get $plan)) (i32.const 0)", block)
+}
+
 /// A plugin that can call `$draw`: scope, stream, offset, kind, out, n.
 pub fn drawing_plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     let import = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
@@ -106,6 +111,8 @@ pub fn manifest(kind: &str, more: &str) -> String {
 
 /// The field of an aggregation over rows.
 pub const ROWS: &str = r#","reduce":["rows"]"#;
+/// The field of an aggregation by distances.
+pub const GRAM: &str = r#","reduce":["gram"]"#;
 /// A body that does nothing and says that all is well.
 pub const OK: &str = "(i32.const 0)";
 /// Fills `out` (pointer at offset 52, count at 24) with one bit pattern.

@@ -115,7 +115,7 @@ fn check_project_name(name: &str) -> Result<(), String> {
 }
 
 fn files(name: &str, template: &Template) -> Vec<(&'static str, String)> {
-    let role = template.kind.trim_end_matches("-rows");
+    let role = template.kind.trim_end_matches("-rows").trim_end_matches("-gram");
     let filled = |text: &str| text.replace("{{name}}", name).replace("{{role}}", role);
     let mut files: Vec<(&str, String)> = COMMON.iter().map(|(place, text)| (*place, filled(text))).collect();
     files.push(("Cargo.lock", lock(name)));
