@@ -76,6 +76,17 @@ pub struct ClientStates {
     steps: Mutex<BTreeMap<ClientId, u64>>,
     /// Error-feedback residual: what compression has withheld so far, P values.
     residuals: Mutex<BTreeMap<ClientId, Vec<f32>>>,
+    /// What plugins keep of a client: values of their client slots.
+    slots: Mutex<BTreeMap<(SlotId, ClientId), Vec<f32>>>,
+}
+
+/// A client slot of a plugin of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotId {
+    /// Position of the plugin among all plugins of the run.
+    pub plugin: u8,
+    /// Position of the slot in the manifest's `state`.
+    pub slot: u8,
 }
 
 impl ClientStates {
@@ -90,6 +101,15 @@ impl ClientStates {
     /// Takes the residual out; zeros for a client that has none. Put the new one back with [`ClientStates::keep_residual`].
     pub fn take_residual(&self, client: ClientId, len: usize) -> Vec<f32> {
         lock(&self.residuals).remove(&client).unwrap_or_else(|| vec![0.0; len])
+    }
+
+    /// The values of a slot; `None` for a client that has none yet.
+    pub fn slot(&self, slot: SlotId, client: ClientId) -> Option<Vec<f32>> {
+        lock(&self.slots).get(&(slot, client)).cloned()
+    }
+
+    pub fn keep_slot(&self, slot: SlotId, client: ClientId, values: Vec<f32>) {
+        lock(&self.slots).insert((slot, client), values);
     }
 
     pub fn keep_residual(&self, client: ClientId, residual: Vec<f32>) {

@@ -12,9 +12,10 @@ use crate::{
     schedule::{AgentSpec, ClientReport, ClientTask, Engine, RoundJob, SequentialEngine, ThreadedEngine},
     strategy::{
         Roster,
-        aggregate::{Aggregator, Planned},
+        aggregate::Aggregator,
+        facts::{ClientRow, RoundFacts},
         local,
-        server_step::{ServerStep, StepFacts},
+        server_step::ServerStep,
     },
     train::{self, Model},
     wire,
@@ -159,9 +160,12 @@ impl<'a> Run<'a> {
     fn round(&mut self, round: u64, observer: &mut dyn Observer) -> Result<RoundRecord> {
         let start = Instant::now();
         let cohort = self.cohort(round);
-        self.roster.begin(round, cohort.len())?;
-        let (weights, tasks) =
-            plan(self.config, &self.partition, &mut self.roster, &mut self.aggregator, round, &cohort)?;
+        let facts = self.facts(round, cohort.len());
+        self.roster.begin(&facts)?;
+        let tasks = plan(self.config, &self.partition, &mut self.roster, round, &cohort)?;
+        let clients: Vec<ClientRow> = tasks.iter().map(|task| planned(task, self.config.train.learning_rate)).collect();
+        let weights = self.aggregator.weigh(&mut self.roster, &clients)?;
+        let tasks = weighted(tasks, &weights);
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|m| m.broadcast.clone()).collect();
         let job = RoundJob {
             round,
@@ -172,15 +176,10 @@ impl<'a> Run<'a> {
         };
         let received = self.engine.round(&job, &mut |done| observer.clients(round, done, tasks.len()))?;
         let train_seconds = start.elapsed().as_secs_f64();
-        let update =
-            self.aggregator.finish(&mut self.roster, &self.executor, &weights, received.sum, self.weights.len())?;
-        let facts = StepFacts {
-            round,
-            accepted: tasks.len(),
-            num_clients: self.partition.train.num_clients(),
-            weight_sum: weights.iter().sum(),
-        };
-        self.weights = self.server_step.apply(&mut self.roster, &self.weights, &update, facts)?;
+        let (roster, len) = (&mut self.roster, self.weights.len());
+        let aggregated =
+            self.aggregator.finish(roster, &self.executor, &facts, &clients, &weights, received.sum, len)?;
+        self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &facts, tasks.len())?;
 
         let mut record = self.record(round, train_seconds, &received.reports);
         record.plugin = self.roster.end(round, &round_summary(&record, &received.reports))?;
@@ -189,6 +188,13 @@ impl<'a> Run<'a> {
         self.clients_trained += record.clients;
         self.train_seconds += train_seconds;
         Ok(record)
+    }
+
+    fn facts(&self, round: u64, cohort: usize) -> RoundFacts {
+        let (federation, num_clients) = (&self.config.federation, self.partition.train.num_clients());
+        let poisson = federation.sampling == config::Sampling::Poisson;
+        let expected_cohort = if poisson { federation.fraction_train * num_clients as f64 } else { cohort as f64 };
+        RoundFacts { round, cohort, num_clients, expected_cohort, poisson }
     }
 
     /// The sampled clients that hold rows to train on.
@@ -272,31 +278,32 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Aggregation weights and tasks of the cohort, in its order.
+/// Tasks of the cohort, in its order, not weighed yet.
 fn plan<'a>(
     config: &Config,
     partition: &'a Partition,
     roster: &mut Roster,
-    aggregator: &mut Aggregator,
     round: u64,
     cohort: &[ClientId],
-) -> Result<(Vec<f64>, Vec<ClientTask<'a>>)> {
-    let mut tasks = Vec::with_capacity(cohort.len());
-    for (slot, &client) in cohort.iter().enumerate() {
+) -> Result<Vec<ClientTask<'a>>> {
+    let task = |(slot, &client): (usize, &ClientId)| {
         let rows = partition.train.client(client.index());
         let (batch_size, steps) = steps(&config.train, rows.len());
         let terms = local::terms(roster, round, client, rows.len())?;
-        tasks.push(ClientTask { slot, client, rows, steps, batch_size, terms, weight: 0.0 });
-    }
-    let planned: Vec<Planned> = tasks.iter().map(|task| planned(task, config.train.learning_rate)).collect();
-    let weights = aggregator.weigh(roster, &planned)?;
-    tasks.iter_mut().zip(&weights).for_each(|(task, &weight)| task.weight = weight);
-    Ok((weights, tasks))
+        Ok(ClientTask { slot, client, rows, steps, batch_size, terms, weight: 0.0 })
+    };
+    cohort.iter().enumerate().map(task).collect()
 }
 
-fn planned(task: &ClientTask<'_>, learning_rate: f64) -> Planned {
+fn weighted<'a>(mut tasks: Vec<ClientTask<'a>>, weights: &[f64]) -> Vec<ClientTask<'a>> {
+    tasks.iter_mut().zip(weights).for_each(|(task, &weight)| task.weight = weight);
+    tasks
+}
+
+fn planned(task: &ClientTask<'_>, learning_rate: f64) -> ClientRow {
     let scale: f64 = task.terms.iter().map(train::Term::learning_rate_factor).product();
-    Planned { num_examples: task.rows.len(), steps: task.steps, lr_sum: learning_rate * scale * task.steps as f64 }
+    let lr_sum = learning_rate * scale * task.steps as f64;
+    ClientRow { num_examples: task.rows.len(), steps: task.steps, lr_sum, trained: None }
 }
 
 /// Batch size and number of steps for a client with `rows` rows.

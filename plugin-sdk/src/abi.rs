@@ -24,11 +24,13 @@ pub const FRAME: usize = 65_536;
 
 /// Operation numbers. In messages `round` counts from 1 and `cohort`, `accepted` are numbers of clients. Control operations are below 32, data operations from 32 on. A number is never reused.
 pub mod op {
-    /// Control. `{len, names, shapes, roles, offsets}` once after create; reply ignored.
+    /// Control. `{len, names, shapes, roles, offsets}` once after create → `{piece_state: List[I64]}` from plugins with a
+    /// slot of shape `piece`, else ignored.
     pub const LAYOUT: u32 = 1;
     /// Control. Reply of the control instance to its last control operation, passed on to data-plane instances.
     pub const SYNC: u32 = 2;
-    /// Control, every role. `{round, cohort}` → broadcast map (at most 64 KiB) that reaches CLIENT_BEGIN.
+    /// Control, every role. `{round, cohort, num_clients, expected_cohort}` → broadcast map (at most 64 KiB) that reaches
+    /// CLIENT_BEGIN and, by SYNC, the data-plane instances.
     pub const ROUND_BEGIN: u32 = 3;
     /// Control, role client. `{round, client, num_examples, broadcast}` → `{phases: [..]}`, see [`crate::Plan`].
     pub const CLIENT_BEGIN: u32 = 4;
@@ -38,39 +40,58 @@ pub mod op {
     pub const SAVE: u32 = 6;
     /// Control. What SAVE gave → `{}`.
     pub const LOAD: u32 = 7;
-    /// Control, roles normalize, compress, post. `{n, vector}` → `{measures: [Str], k: I64}`: what the host measures
-    /// on the whole vector before APPLY or ENCODE; see [`super::measure`].
+    /// Control, roles normalize, compress, post. `{n, vector}` → `{measures: [Str], k: I64, of: Str, scan: I64}`: what is
+    /// measured before APPLY or ENCODE; see [`super::measure`] and SCAN.
     pub const SCAN_PLAN: u32 = 8;
-    /// Control, role aggregate over sums. `{weight_sum, accepted, cohort}` → `{denominator: F64}`.
+    /// Control, role aggregate over sums. `{weight_sum, accepted, cohort, num_clients, expected_cohort, columns, table,
+    /// weights}` → `{denominator: F64}`.
     pub const DENOMINATOR: u32 = 9;
-    /// Control, role server-step. `{round, accepted, num_clients, weight_sum, aggregate_norm2}` (the last is the
-    /// aggregate's Euclidean norm, as [`super::measure::NORM2`]) → a map that SYNC takes to the data-plane instances.
+    /// Control, role server-step. `{round, accepted, cohort, num_clients, expected_cohort, weight_sum, denominator,
+    /// aggregate_norm2, vector_weight_sums}`, with `needs` also `{columns, table, weights}` → a map that SYNC takes to the
+    /// data-plane instances.
     pub const STEP_BEGIN: u32 = 10;
-    /// Control, role select. Reserved.
-    pub const SELECT: u32 = 11;
+    // 11 was SELECT on the control plane in a draft; it is not used again.
+    /// Control, roles mix and aggregate over the Gram matrix. `{rows}` → `{rows_out: I64, extra: [Str]}`; see
+    /// [`super::extra_row`].
+    pub const DECIDE_PLAN: u32 = 12;
+    /// Control, role post. `{round, accepted, cohort, num_clients, expected_cohort, sampling, weight_sum, max_weight,
+    /// denominator}`, where known also `{norm_bound, sensitivity}` → a map for SYNC.
+    pub const POST_BEGIN: u32 = 13;
 
-    /// Data, role aggregate. `k` clients; `table` is `k × TABLE_COLUMNS` row-major; writes `mix_out[k]`, the weights.
+    /// Data, role aggregate over sums, and role client for its own vectors. `k` clients; `table` is k rows of columns, see
+    /// [`super::table`]; `vector`; writes `mix_out[k]`, the weights.
     pub const WEIGH: u32 = 32;
-    /// Data, roles aggregate, mix, attack. Gram matrix in `table`, mixing matrix in `mix_out`. Reserved.
+    /// Data, roles mix and aggregate. `k` rows: `table[k·k]` = Gram matrix, `weights[k]` = numbers of examples, 0 for extra
+    /// rows; writes `mix_out[rows_out·k]`, the mixing matrix, row by row.
     pub const DECIDE: u32 = 33;
     /// Data, role aggregate over rows. `rows[k][n]`, `weights[k]` → `out[n]`.
     pub const REDUCE: u32 = 34;
-    /// Data, role server-step. `base[n]` = weights, `rows[0][n]` = aggregate, `states[..][n]` → `out[n]` = new weights.
+    /// Data, role server-step. `base[n]` = weights, `rows[0][n]` = aggregate, `rows[1..]` = raw sums of the plugin's own
+    /// vectors, `states[..][n]` → `out[n]` = new weights, `states`.
     pub const STEP: u32 = 35;
-    /// Data, roles normalize and post. `out[n]` in place, `table` = measures.
+    /// Data, roles normalize and post. `out[n]` in place, `table` = measures; a normalizer with `max_header` also writes
+    /// `output[..output_len]`, the side header of the piece.
     pub const APPLY: u32 = 36;
-    /// Data, role normalize. `out[n]` in place, `input` = side header. Reserved.
+    /// Data, role normalize with `max_header`. `out[n]` in place, `input` = side header.
     pub const UNDO: u32 = 37;
-    /// Data. A stage's own scan over one frame. Reserved.
+    /// Data, roles normalize, compress, post. One frame of a stage's own scan: `rows[0][n]`, `table[s]` = what the frames
+    /// before gave, zeros at first → `mix_out[s]`.
     pub const SCAN: u32 = 38;
-    /// Data, role compress. `rows[0][n]`, `table` = measures → `output[..output_len]`.
+    /// Data, role compress. `rows[0][n]`, `table` = measures, `states` → `output[..output_len]`, `states`.
     pub const ENCODE: u32 = 39;
     /// Data, role compress. `input` → `out[n]`.
     pub const DECODE: u32 = 40;
-    /// Data, role client. `rows[0][n]` = local weights, `base[n]` = received weights, `states`, `rows_out`. Reserved.
+    /// Data, role client with client state or vectors. `rows[0][n]` = local weights, `base[n]` = received weights, `table` =
+    /// [`super::end_table`], `states` = client slots then broadcast slots → client slots, `rows_out[v][n]` = own vectors.
     pub const CLIENT_END: u32 = 41;
     /// Data, role client. Gradient hook. Reserved.
     pub const GRAD: u32 = 42;
+    /// Data, role attack. `rows[k][n]` = updates of the honest clients, `base[n]` = what the attacker would have sent,
+    /// `table` = [`super::attack_table`] → `out[n]` = what it sends.
+    pub const ATTACK: u32 = 43;
+    /// Data, role select. `k` clients, `table` = k rows of [`super::select_table`] → `mix_out`: indices of the chosen
+    /// clients, −1 where fewer are chosen.
+    pub const SELECT: u32 = 44;
 }
 
 /// Status codes of create, call and block. Zero and one are success, negative values are errors.
@@ -105,10 +126,62 @@ pub mod table {
     pub const LR_SUM: usize = 2;
     /// Rounds since the weights that the client trained from; 0 in synchronous rounds.
     pub const STALENESS: usize = 3;
+    /// Columns before training.
     pub const COLUMNS: usize = 4;
+    /// Mean loss over the examples seen in training.
+    pub const TRAIN_LOSS: usize = 4;
+    /// Mean loss of the received weights on the client's examples; 0 unless the manifest `needs` `loss-before`.
+    pub const LOSS_BEFORE: usize = 5;
+    /// Squared Euclidean norm of the update as the server received it; 0 unless the manifest `needs` `update-norm2`.
+    pub const UPDATE_NORM2: usize = 6;
+    /// Columns after training: in WEIGH of `sum-after`, in DENOMINATOR and in STEP_BEGIN.
+    pub const COLUMNS_AFTER: usize = 7;
 }
 
-/// Host measures that SCAN_PLAN may ask for; each puts its values into `table` in the order asked.
+/// Values of `table` in CLIENT_END, in this order; later versions append.
+pub mod end_table {
+    pub const NUM_EXAMPLES: usize = 0;
+    pub const STEPS: usize = 1;
+    pub const LR_SUM: usize = 2;
+    pub const STALENESS: usize = 3;
+    pub const TRAIN_LOSS: usize = 4;
+    pub const LEN: usize = 5;
+}
+
+/// Values of `table` in ATTACK, in this order; later versions append.
+pub mod attack_table {
+    /// Clients in the cohort, n.
+    pub const COHORT: usize = 0;
+    /// Attackers in the cohort, f.
+    pub const ATTACKERS: usize = 1;
+    /// Position of this attacker among them.
+    pub const INDEX: usize = 2;
+    pub const LEN: usize = 3;
+}
+
+/// Columns of the client table that SELECT reads, in this order; later versions append.
+pub mod select_table {
+    /// 0 for a client that cannot be chosen.
+    pub const NUM_EXAMPLES: usize = 0;
+    /// Training loss of the last round in which it took part; 0 if it never did.
+    pub const LAST_LOSS: usize = 1;
+    /// The last round in which it took part; 0 if it never did.
+    pub const LAST_ROUND: usize = 2;
+    pub const COLUMNS: usize = 3;
+}
+
+/// Rows besides the clients' that DECIDE_PLAN may ask for; they stand behind these, in the order asked.
+pub mod extra_row {
+    /// Update of the server's own client, trained on root data.
+    pub const ROOT: &str = "root";
+    /// The aggregate of the round before, zeros in the first.
+    pub const PREVIOUS: &str = "previous";
+    /// Zeros: with it the Gram matrix gives norms and dot products.
+    pub const ZERO: &str = "zero";
+}
+
+/// Host measures that SCAN_PLAN may ask for; each puts its values into `table` in the order asked. They are of the whole
+/// vector, or of each piece where the plan says `of: "piece"`.
 pub mod measure {
     /// One value: the Euclidean norm of the whole vector.
     pub const NORM2: &str = "norm2";
@@ -177,7 +250,7 @@ pub struct RawBlock<P> {
     pub table: P,
     /// `[f32; n]`.
     pub base: P,
-    /// `[*mut f32; n_states]`, each to `n` elements.
+    /// `[*mut f32; n_states]`, each to `state_n` elements, or to `n` if that is 0.
     pub states: P,
     /// `[f32; n]`, written.
     pub out: P,
@@ -197,8 +270,8 @@ pub struct RawBlock<P> {
     pub output_cap: u32,
     /// Written by the plugin: bytes of `output` that it used, at most `output_cap`.
     pub output_len: u32,
-    /// Reserved, zero.
-    pub reserved: u32,
+    /// Elements of each of `states`; 0 means `n`.
+    pub state_n: u32,
 }
 
 /// What a native plugin may call. Both functions take the `host_ctx` that was given to `create`.
@@ -253,7 +326,7 @@ macro_rules! assert_offsets {
             assert!(offset_of!(B, table_len) == 32 + 10 * $word && offset_of!(B, n_states) == 36 + 10 * $word);
             assert!(offset_of!(B, n_rows_out) == 40 + 10 * $word && offset_of!(B, mix_len) == 44 + 10 * $word);
             assert!(offset_of!(B, input_len) == 48 + 10 * $word && offset_of!(B, output_cap) == 52 + 10 * $word);
-            assert!(offset_of!(B, output_len) == 56 + 10 * $word && offset_of!(B, reserved) == 60 + 10 * $word);
+            assert!(offset_of!(B, output_len) == 56 + 10 * $word && offset_of!(B, state_n) == 60 + 10 * $word);
             assert!(size_of::<B>() == 64 + 10 * $word, "no padding at the end either");
         };
     };

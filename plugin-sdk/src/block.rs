@@ -26,6 +26,7 @@ pub struct Block<'a> {
     pub weights: Option<&'a [f64]>,
     pub table: &'a [f64],
     pub base: Option<&'a [f32]>,
+    /// The one exception: these may have a length of their own.
     pub states: Vec<&'a mut [f32]>,
     pub out: Option<&'a mut [f32]>,
     pub rows_out: Vec<&'a mut [f32]>,
@@ -57,6 +58,7 @@ impl<'a> Block<'a> {
         // SAFETY: as above.
         let raw = unsafe { raw.read() };
         let (n, k) = (raw.n as usize, raw.k as usize);
+        let state_n = if raw.state_n == 0 { n } else { raw.state_n as usize };
         // SAFETY: the caller vouches for every field; null, alignment and length are checked in the functions.
         unsafe {
             Ok(Block {
@@ -72,7 +74,7 @@ impl<'a> Block<'a> {
                 weights: optional(raw.weights, k, "weights")?.map(|weights| &*weights),
                 table: counted(raw.table, raw.table_len, "table")?,
                 base: optional(raw.base, n, "base")?.map(|base| &*base),
-                states: vectors(raw.states, raw.n_states as usize, n, "states")?,
+                states: vectors(raw.states, raw.n_states as usize, state_n, "states")?,
                 out: optional(raw.out, n, "out")?,
                 rows_out: vectors(raw.rows_out, raw.n_rows_out as usize, n, "rows_out")?,
                 mix_out: counted(raw.mix_out, raw.mix_len, "mix_out")?,

@@ -9,7 +9,7 @@ use std::fmt;
 /// A failure that the host reports with the plugin's name and the operation around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// A negative number of [`crate::abi::status`].
+    /// A negative number of [`crate::abi::status`], or SKIP.
     pub code: i32,
     pub message: String,
 }
@@ -41,6 +41,13 @@ constructors! {
     capacity => E_CAPACITY,
     /// The plugin broke one of its own invariants.
     internal => E_INTERNAL,
+}
+
+impl Error {
+    /// Not a failure: the plugin has nothing to do here, and the host goes on as if it had not asked.
+    pub fn skip() -> Self {
+        Error { code: status::SKIP, message: String::new() }
+    }
 }
 
 impl fmt::Display for Error {

@@ -12,8 +12,12 @@ macro_rules! colla_plugin {
         compile_error!("a native CollA plugin needs `panic = \"unwind\"`: its panics must not end the host");
 
         const _: () = assert!(
-            $crate::roles::at_most_one_stage(&[$($crate::roles::$role::IS_STAGE),+]),
+            $crate::roles::at_most_one(&[$($crate::roles::$role::IS_STAGE),+]),
             "normalize, compress and post share operations: a plugin can be only one of them",
+        );
+        const _: () = assert!(
+            $crate::roles::at_most_one(&[$($crate::roles::$role::DECIDES),+]),
+            "mix and aggregate share operations: a plugin can be only one of them",
         );
 
         impl $crate::export::Exported for $plugin {

@@ -6,10 +6,15 @@
 use crate::{Map, Value};
 
 /// One correction of local training. `w` are the client's weights, `w₀` the weights it received, `g` the gradient.
+/// Slots are named as in the manifest's `state`: the client's own, and server slots that are broadcast.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Term {
     /// `+ (mu/2)·‖w − w₀‖²` in the objective, `g += mu·(w − w₀)`.
     Prox { mu: f64 },
+    /// `+ (mu/2)·‖w − s‖²` with s the slot's values, `g += mu·(w − s)`.
+    ProxToward { slot: &'static str, mu: f64 },
+    /// `+ scale·⟨s, w⟩`, `g += scale·s`; the scale may be negative.
+    Linear { slot: &'static str, scale: f64 },
     /// `+ (lambda/2)·‖w‖²` in the objective, `g += lambda·w`.
     L2 { lambda: f64 },
     /// `g` of each step scaled to a Euclidean norm of at most `max_norm`, over all tensors.
@@ -21,22 +26,57 @@ pub enum Term {
 impl Term {
     fn encode(self) -> Map {
         let (term, name, value) = match self {
-            Term::Prox { mu } => ("prox", "mu", mu),
+            Term::Prox { mu } | Term::ProxToward { mu, .. } => ("prox", "mu", mu),
+            Term::Linear { scale, .. } => ("linear", "scale", scale),
             Term::L2 { lambda } => ("l2", "lambda", lambda),
             Term::ClipGrad { max_norm } => ("clip-grad", "max_norm", max_norm),
             Term::LearningRateScale { factor } => ("learning-rate-scale", "factor", factor),
         };
-        Map::new().with("term", term).with(name, value)
+        let term = Map::new().with("term", term).with(name, value);
+        match self {
+            Term::ProxToward { slot, .. } => term.with("toward", slot),
+            Term::Linear { slot, .. } => term.with("slot", slot),
+            _ => term,
+        }
     }
 }
 
-/// A stretch of local training: the configured epochs, with these terms, from the received weights to the upload.
+/// A stretch of local training. The default one goes from the received weights through the configured epochs to the
+/// upload, without terms.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Phase {
     pub terms: Vec<Term>,
+    /// The client slot that a personal phase starts from and ends in; `None` for the phase that is uploaded.
+    pub slot: Option<&'static str>,
+    /// Epochs instead of the configured ones; at least 1. Not together with `steps`.
+    pub epochs: Option<u64>,
+    /// Steps instead of epochs, at least 1.
+    pub steps: Option<u64>,
 }
 
-/// Phases in the order in which the client runs them; ABI 1.0 hosts run exactly one.
+impl Phase {
+    /// Training that is uploaded.
+    pub fn upload(terms: impl IntoIterator<Item = Term>) -> Self {
+        Phase { terms: terms.into_iter().collect(), ..Phase::default() }
+    }
+
+    /// Training of a model that stays with the client, kept in one of its slots.
+    pub fn personal(slot: &'static str, terms: impl IntoIterator<Item = Term>) -> Self {
+        Phase { slot: Some(slot), ..Phase::upload(terms) }
+    }
+
+    fn encode(&self) -> Map {
+        let terms: Vec<Value> = self.terms.iter().map(|term| term.encode().into()).collect();
+        let slot = self.slot.map(|slot| ("slot", Value::from(slot)));
+        let count = |name, count: Option<u64>| count.map(|count| (name, Value::I64(count as i64)));
+        [slot, count("epochs", self.epochs), count("steps", self.steps)]
+            .into_iter()
+            .flatten()
+            .fold(Map::new().with("terms", terms), |phase, (name, value)| phase.with(name, value))
+    }
+}
+
+/// At most one phase is uploaded (without one, the client trains plainly); personal phases run after it, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
     pub phases: Vec<Phase>,
@@ -45,16 +85,12 @@ pub struct Plan {
 impl Plan {
     /// The usual plan: one phase with these terms.
     pub fn with_terms(terms: impl IntoIterator<Item = Term>) -> Self {
-        Plan { phases: vec![Phase { terms: terms.into_iter().collect() }] }
+        Plan { phases: vec![Phase::upload(terms)] }
     }
 
-    /// `{phases: [{terms: [{term, ..}, ..]}, ..]}`.
+    /// `{phases: [{terms: [{term, ..}, ..], slot, epochs, steps}, ..]}`; what is not set is left out.
     pub fn encode(&self) -> Map {
-        let phase = |phase: &Phase| {
-            let terms: Vec<Value> = phase.terms.iter().map(|term| term.encode().into()).collect();
-            Value::Map(Map::new().with("terms", terms))
-        };
-        Map::new().with("phases", self.phases.iter().map(phase).collect::<Vec<Value>>())
+        Map::new().with("phases", self.phases.iter().map(|phase| Value::Map(phase.encode())).collect::<Vec<Value>>())
     }
 }
 
@@ -63,33 +99,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_term_travels_under_its_name_with_its_number() {
+    fn every_term_travels_under_its_name_with_its_number_and_its_slot() {
         let plan = Plan::with_terms([
             Term::Prox { mu: 1.0 },
             Term::L2 { lambda: 2.0 },
             Term::ClipGrad { max_norm: 3.0 },
             Term::LearningRateScale { factor: 4.0 },
+            Term::ProxToward { slot: "own", mu: 5.0 },
+            Term::Linear { slot: "c", scale: -1.0 },
         ]);
         let message = plan.encode();
         let [Value::Map(phase)] = message.list("phases").unwrap() else { panic!("one phase") };
-        let terms: Vec<(&str, &str, f64)> = phase
-            .list("terms")
-            .unwrap()
-            .iter()
-            .map(|term| {
-                let Value::Map(Map(entries)) = term else { panic!("a term is a map") };
-                let [(_, Value::Str(name)), (field, Value::F64(value))] = &entries[..] else { panic!("{entries:?}") };
-                (name.as_str(), field.as_str(), *value)
-            })
-            .collect();
-        assert_eq!(
-            terms,
-            [
-                ("prox", "mu", 1.0),
-                ("l2", "lambda", 2.0),
-                ("clip-grad", "max_norm", 3.0),
-                ("learning-rate-scale", "factor", 4.0)
-            ]
-        );
+        let number = |name: &str, field: &str, value: f64| Map::new().with("term", name).with(field, value);
+        let terms = [
+            number("prox", "mu", 1.0),
+            number("l2", "lambda", 2.0),
+            number("clip-grad", "max_norm", 3.0),
+            number("learning-rate-scale", "factor", 4.0),
+            number("prox", "mu", 5.0).with("toward", "own"),
+            number("linear", "scale", -1.0).with("slot", "c"),
+        ];
+        assert_eq!(phase.list("terms").unwrap(), terms.map(Value::Map));
+    }
+
+    #[test]
+    fn a_phase_says_only_what_departs_from_the_usual() {
+        assert_eq!(Phase::upload([]).encode(), Map::new().with("terms", Vec::<Value>::new()));
+        let personal = Phase { epochs: Some(2), ..Phase::personal("own", []) };
+        let expected = Map::new().with("terms", Vec::<Value>::new()).with("slot", "own").with("epochs", 2i64);
+        assert_eq!(personal.encode(), expected);
     }
 }

@@ -11,6 +11,8 @@ use crate::{Error, Map, Result, Value};
 pub struct ScanPlan {
     measures: Vec<&'static str>,
     k: Option<u64>,
+    of_pieces: bool,
+    own: u32,
 }
 
 impl ScanPlan {
@@ -43,14 +45,33 @@ impl ScanPlan {
         self
     }
 
-    /// `{measures: [..], k}`; `k` is left out where nothing needs it.
+    /// Measures each piece by itself instead of the whole vector; `kth_abs` then counts within the piece, at most all of it.
+    pub fn of_pieces(mut self) -> Self {
+        self.of_pieces = true;
+        self
+    }
+
+    /// Adds the stage's own scan: its SCAN sees the vector frame by frame and carries `values` numbers, at most 4096, which
+    /// stand in [`Measures`] behind the host's.
+    pub fn own(mut self, values: u32) -> Self {
+        self.own = values;
+        self
+    }
+
+    /// `{measures: [..], k, of, scan}`; all but the first are left out where nothing needs them.
     pub fn encode(&self) -> Map {
         let measures: Vec<Value> = self.measures.iter().map(|&name| name.into()).collect();
-        let message = Map::new().with("measures", measures);
-        match self.k {
-            Some(k) => message.with("k", k as i64),
-            None => message,
+        let mut message = Map::new().with("measures", measures);
+        if let Some(k) = self.k {
+            message = message.with("k", k as i64);
         }
+        if self.of_pieces {
+            message = message.with("of", "piece");
+        }
+        if self.own > 0 {
+            message = message.with("scan", self.own);
+        }
+        message
     }
 }
 

@@ -17,6 +17,7 @@ pub struct Testbed<T: Exported> {
     context: *mut u8,
     host: *mut TestHost,
     capacity: Option<[usize; 3]>,
+    max_header: usize,
     plugin: PhantomData<T>,
 }
 
@@ -27,10 +28,12 @@ struct TestHost {
     log: Vec<(u32, String)>,
 }
 
-/// The vectors of one block. `f32` vectors must be `n` long; what is empty is absent.
-#[derive(Clone, Debug, Default)]
+/// The vectors of one block. `f32` vectors must be `n` long, states equally long; what is empty is absent.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields {
     pub offset: u64,
+    pub vector: u32,
+    pub unit: u32,
     pub n: usize,
     /// Clients where there are no rows.
     pub k: usize,
@@ -40,6 +43,7 @@ pub struct Fields {
     pub base: Vec<f32>,
     pub states: Vec<Vec<f32>>,
     pub out: Vec<f32>,
+    pub rows_out: Vec<Vec<f32>>,
     pub mix_out: Vec<f64>,
     pub input: Vec<u8>,
     /// As long as its capacity; cut to what was written.
@@ -66,6 +70,7 @@ impl<T: Exported> Testbed<T> {
         let capacity = manifest["max_encoded"]
             .as_object()
             .map(|max| ["num", "den", "plus"].map(|part| max[part].as_u64().expect("a whole number") as usize));
+        let max_header = manifest["max_header"].as_u64().unwrap_or(0) as usize;
         let config = resolved.encode();
         let host = Box::into_raw(Box::<TestHost>::default());
         let mut context = null_mut();
@@ -74,7 +79,7 @@ impl<T: Exported> Testbed<T> {
             let table = &*export::native::<T>(&HOST);
             (table, (table.create)(config.as_ptr(), config.len(), host.cast(), &mut context))
         };
-        let testbed = Testbed { table, context, host, capacity, plugin: PhantomData };
+        let testbed = Testbed { table, context, host, capacity, max_header, plugin: PhantomData };
         if code == status::OK { Ok(testbed) } else { Err(testbed.error(code)) }
     }
 
@@ -103,18 +108,20 @@ impl<T: Exported> Testbed<T> {
 
     /// A data operation; returns the fields as it left them.
     pub fn block(&mut self, operation: u32, mut fields: Fields) -> Result<Fields> {
-        let lists = [&mut fields.rows, &mut fields.states].map(|vectors| {
-            assert!(vectors.iter().all(|vector| vector.len() == fields.n), "vectors of n elements");
+        let state_n = fields.states.first().map_or(0, Vec::len);
+        let n = fields.n;
+        let lists = [(&mut fields.rows, n), (&mut fields.rows_out, n), (&mut fields.states, state_n)];
+        let [mut rows, mut rows_out, mut states] = lists.map(|(vectors, len)| {
+            assert!(vectors.iter().all(|vector| vector.len() == len), "vectors of {len} elements");
             vectors.iter_mut().map(|vector| vector.as_mut_ptr().cast::<u8>()).collect::<Vec<_>>()
         });
-        let [mut rows, mut states] = lists;
         let mut raw = RawBlock {
             size: size_of::<RawBlock<*mut u8>>() as u32,
             flags: 0,
             offset: fields.offset,
-            vector: 0,
-            unit: 0,
-            n: fields.n as u32,
+            vector: fields.vector,
+            unit: fields.unit,
+            n: n as u32,
             k: rows.len().max(fields.k) as u32,
             rows: pointer(&mut rows),
             weights: pointer(&mut fields.weights),
@@ -122,18 +129,18 @@ impl<T: Exported> Testbed<T> {
             base: pointer(&mut fields.base),
             states: pointer(&mut states),
             out: pointer(&mut fields.out),
-            rows_out: null_mut(),
+            rows_out: pointer(&mut rows_out),
             mix_out: pointer(&mut fields.mix_out),
             input: pointer(&mut fields.input),
             output: pointer(&mut fields.output),
             table_len: fields.table.len() as u32,
             n_states: states.len() as u32,
-            n_rows_out: 0,
+            n_rows_out: rows_out.len() as u32,
             mix_len: fields.mix_out.len() as u32,
             input_len: fields.input.len() as u32,
             output_cap: fields.output.len() as u32,
             output_len: 0,
-            reserved: 0,
+            state_n: state_n as u32,
         };
         // SAFETY: every pointer is a vector's of `fields`, of the length given with it, and they are all different.
         self.checked(unsafe { (self.table.block)(self.context, operation, &mut raw) })?;
@@ -141,11 +148,61 @@ impl<T: Exported> Testbed<T> {
         Ok(fields)
     }
 
-    /// WEIGH, for clients given as (examples, steps, sum of learning rates, staleness).
-    pub fn weigh(&mut self, cohort: &[[f64; abi::table::COLUMNS]]) -> Result<Vec<f64>> {
+    /// WEIGH, for clients given as rows of [`abi::table`].
+    pub fn weigh<const COLUMNS: usize>(&mut self, cohort: &[[f64; COLUMNS]]) -> Result<Vec<f64>> {
         let k = cohort.len();
         let fields = Fields { k, table: cohort.concat(), mix_out: vec![0.0; k], ..Fields::default() };
         Ok(self.block(op::WEIGH, fields)?.mix_out)
+    }
+
+    /// DENOMINATOR after WEIGH gave `weights` for this cohort, all of which took part, of 100 clients.
+    pub fn denominator<const COLUMNS: usize>(&mut self, cohort: &[[f64; COLUMNS]], weights: &[f64]) -> Result<f64> {
+        let k = cohort.len() as i64;
+        let message = Map::new()
+            .with("weight_sum", weights.iter().sum::<f64>())
+            .with("accepted", k)
+            .with("cohort", k)
+            .with("num_clients", 100i64)
+            .with("expected_cohort", k as f64)
+            .with("columns", COLUMNS as i64)
+            .with("table", cohort.concat())
+            .with("weights", weights.to_vec());
+        let reply = self.call(op::DENOMINATOR, &message)?;
+        Ok(reply.f64("denominator").expect("the reply holds `denominator`"))
+    }
+
+    /// DECIDE_PLAN, then DECIDE on the plain Gram matrix of `rows` and of the extra rows (root: the mean of the rows;
+    /// previous: zeros): the mixing matrix, one list per row that comes out.
+    pub fn decide(&mut self, rows: &[Vec<f32>], examples: &[f64]) -> Result<Vec<Vec<f64>>> {
+        let plan = self.call(op::DECIDE_PLAN, &Map::new().with("rows", rows.len() as i64))?;
+        let mut all = rows.to_vec();
+        let mut weights = examples.to_vec();
+        for extra in plan.list("extra").unwrap_or_default() {
+            let n = rows[0].len();
+            let root = (0..n).map(|i| rows.iter().map(|row| row[i]).sum::<f32>() / rows.len() as f32).collect();
+            all.push(if *extra == Value::from(abi::extra_row::ROOT) { root } else { vec![0.0; n] });
+            weights.push(0.0);
+        }
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+        let table = all.iter().flat_map(|a| all.iter().map(|b| dot(a, b)).collect::<Vec<_>>()).collect();
+        let rows_out = plan.i64("rows_out").expect("the reply holds `rows_out`") as usize;
+        let (k, mix_out) = (all.len(), vec![0.0; rows_out * all.len()]);
+        let done = self.block(op::DECIDE, Fields { k, weights, table, mix_out, ..Fields::default() })?;
+        Ok(done.mix_out.chunks(k).map(<[f64]>::to_vec).collect())
+    }
+
+    /// ATTACK of the first of `attackers` attackers in one piece.
+    pub fn attack(&mut self, honest: &[Vec<f32>], own: &[f32], attackers: usize) -> Result<Vec<f32>> {
+        let n = own.len();
+        let table = vec![(honest.len() + attackers) as f64, attackers as f64, 0.0];
+        let (rows, base) = (honest.to_vec(), own.to_vec());
+        Ok(self.block(op::ATTACK, Fields { n, rows, base, table, out: vec![f32::NAN; n], ..Fields::default() })?.out)
+    }
+
+    /// SELECT of `size` clients, given as (examples, last loss, last round).
+    pub fn select(&mut self, clients: &[[f64; abi::select_table::COLUMNS]], size: usize) -> Result<Vec<f64>> {
+        let (k, table, mix_out) = (clients.len(), clients.concat(), vec![f64::NAN; size]);
+        Ok(self.block(op::SELECT, Fields { k, table, mix_out, ..Fields::default() })?.mix_out)
     }
 
     /// REDUCE over rows of equal length.
@@ -155,40 +212,93 @@ impl<T: Exported> Testbed<T> {
         Ok(self.block(op::REDUCE, fields)?.out)
     }
 
-    /// STEP_BEGIN of a round in which 10 of 100 clients took part.
+    /// STEP_BEGIN of a round in which all 10 clients of the cohort took part, of 100.
     pub fn step_begin(&mut self, round: u32) -> Result<Map> {
-        let message = Map::new().with("round", round).with("accepted", 10u32).with("num_clients", 100u32);
-        self.call(op::STEP_BEGIN, &message.with("weight_sum", 10.0).with("aggregate_norm2", 1.0))
+        let message = Map::new()
+            .with("round", round)
+            .with("accepted", 10u32)
+            .with("cohort", 10u32)
+            .with("num_clients", 100u32)
+            .with("expected_cohort", 10.0)
+            .with("weight_sum", 10.0)
+            .with("denominator", 10.0)
+            .with("aggregate_norm2", 1.0);
+        self.call(op::STEP_BEGIN, &message)
     }
 
     /// STEP over a whole model; the states are updated.
     pub fn step(&mut self, weights: &[f32], update: &[f32], states: &mut [Vec<f32>]) -> Result<Vec<f32>> {
+        self.step_with_sums(weights, update, &[], states)
+    }
+
+    /// STEP of a plugin with vectors of its own, whose raw sums are `sums`.
+    pub fn step_with_sums(
+        &mut self,
+        weights: &[f32],
+        update: &[f32],
+        sums: &[Vec<f32>],
+        states: &mut [Vec<f32>],
+    ) -> Result<Vec<f32>> {
         let n = weights.len();
-        let done = self.block(
-            op::STEP,
-            Fields {
-                n,
-                rows: vec![update.to_vec()],
-                base: weights.to_vec(),
-                states: states.to_vec(),
-                out: vec![f32::NAN; n],
-                ..Fields::default()
-            },
-        )?;
+        let rows = std::iter::once(update.to_vec()).chain(sums.iter().cloned()).collect();
+        let (base, out) = (weights.to_vec(), vec![f32::NAN; n]);
+        let done = self.block(op::STEP, Fields { n, rows, base, states: states.to_vec(), out, ..Fields::default() })?;
         states.clone_from_slice(&done.states);
         Ok(done.out)
     }
 
+    /// CLIENT_END of a client with 10 examples that took `steps` steps whose learning rates sum to `lr_sum`: updates the
+    /// states and returns its own vectors, of which there are `vectors`.
+    pub fn client_end(
+        &mut self,
+        local: &[f32],
+        received: &[f32],
+        states: &mut [Vec<f32>],
+        vectors: usize,
+        [steps, lr_sum]: [f64; 2],
+    ) -> Result<Vec<Vec<f32>>> {
+        let n = local.len();
+        let fields = Fields {
+            n,
+            rows: vec![local.to_vec()],
+            base: received.to_vec(),
+            table: vec![10.0, steps, lr_sum, 0.0, 1.0],
+            states: states.to_vec(),
+            rows_out: vec![vec![f32::NAN; n]; vectors],
+            ..Fields::default()
+        };
+        let done = self.block(op::CLIENT_END, fields)?;
+        states.clone_from_slice(&done.states);
+        Ok(done.rows_out)
+    }
+
     /// SCAN_PLAN, then APPLY piece by piece.
     pub fn apply(&mut self, vector: &[f32], piece: usize) -> Result<Vec<f32>> {
+        Ok(self.apply_with_headers(vector, piece)?.0)
+    }
+
+    /// The same, with the side header of each piece.
+    pub fn apply_with_headers(&mut self, vector: &[f32], piece: usize) -> Result<(Vec<f32>, Vec<Vec<u8>>)> {
         let mut scan = self.scan(vector)?;
-        let mut applied = Vec::with_capacity(vector.len());
+        let (mut applied, mut headers) = (Vec::with_capacity(vector.len()), Vec::new());
         for (index, values) in vector.chunks(piece).enumerate() {
-            let fields =
-                Fields { table: scan.of_piece(values), out: values.to_vec(), ..at(index, piece, values.len()) };
-            applied.extend(self.block(op::APPLY, fields)?.out);
+            let (table, output) = (scan.of_piece(values), vec![0; self.max_header]);
+            let fields = Fields { table, out: values.to_vec(), output, ..at(index, piece, values.len()) };
+            let done = self.block(op::APPLY, fields)?;
+            applied.extend(done.out);
+            headers.push(done.output);
         }
-        Ok(applied)
+        Ok((applied, headers))
+    }
+
+    /// UNDO piece by piece.
+    pub fn undo(&mut self, vector: &[f32], piece: usize, headers: &[Vec<u8>]) -> Result<Vec<f32>> {
+        let mut undone = Vec::with_capacity(vector.len());
+        for ((index, values), header) in vector.chunks(piece).enumerate().zip(headers) {
+            let fields = Fields { out: values.to_vec(), input: header.clone(), ..at(index, piece, values.len()) };
+            undone.extend(self.block(op::UNDO, fields)?.out);
+        }
+        Ok(undone)
     }
 
     /// SCAN_PLAN, then ENCODE piece by piece.
@@ -216,9 +326,19 @@ impl<T: Exported> Testbed<T> {
         Ok(vector)
     }
 
+    /// Measures a whole vector as the plan asks, with the stage's own scan.
     fn scan(&mut self, vector: &[f32]) -> Result<Scan> {
         let plan = self.call(op::SCAN_PLAN, &Map::new().with("n", vector.len() as i64).with("vector", 0i64))?;
-        Ok(Scan::new(&plan, vector))
+        let mut own = vec![0.0; plan.i64("scan").unwrap_or(0) as usize];
+        for (index, frame) in vector.chunks(abi::FRAME).enumerate() {
+            if own.is_empty() {
+                break;
+            }
+            let (rows, mix_out) = (vec![frame.to_vec()], vec![f64::NAN; own.len()]);
+            let fields = Fields { rows, table: own.clone(), mix_out, ..at(index, abi::FRAME, frame.len()) };
+            own = self.block(op::SCAN, fields)?.mix_out;
+        }
+        Ok(Scan::new(plan, vector, own))
     }
 
     fn checked(&self, code: i32) -> Result<()> {
@@ -252,7 +372,7 @@ impl<T: Exported> Drop for Testbed<T> {
 }
 
 fn at(index: usize, piece: usize, n: usize) -> Fields {
-    Fields { offset: (index * piece) as u64, n, ..Fields::default() }
+    Fields { offset: (index * piece) as u64, unit: index as u32, n, ..Fields::default() }
 }
 
 fn pointer<E>(vector: &mut [E]) -> *mut u8 {
@@ -272,37 +392,60 @@ fn default(declared: &serde_json::Value) -> Value {
 
 /// The host's measures of one vector, the slow and obvious way.
 struct Scan {
-    /// Per measure: the values that are the same for each piece.
+    plan: Map,
+    of_pieces: bool,
+    whole: Measured,
+    own: Vec<f64>,
+}
+
+/// The measures of a vector or of a piece.
+struct Measured {
+    /// Per measure: the values that are the same for each piece; empty for `kth_abs`.
     values: Vec<Vec<f64>>,
     threshold: f32,
     ties_left: usize,
 }
 
 impl Scan {
+    fn new(plan: Map, vector: &[f32], own: Vec<f64>) -> Self {
+        Scan { of_pieces: plan.str("of") == Some("piece"), whole: Measured::new(&plan, vector), plan, own }
+    }
+
+    /// `table` of the next piece.
+    fn of_piece(&mut self, piece: &[f32]) -> Vec<f64> {
+        let mut table = match self.of_pieces {
+            true => Measured::new(&self.plan, piece).of_piece(piece),
+            false => self.whole.of_piece(piece),
+        };
+        table.extend(&self.own);
+        table
+    }
+}
+
+impl Measured {
     fn new(plan: &Map, vector: &[f32]) -> Self {
         let doubles = || vector.iter().map(|&x| f64::from(x));
-        let mut scan = Scan { values: Vec::new(), threshold: 0.0, ties_left: 0 };
+        let mut measured = Measured { values: Vec::new(), threshold: 0.0, ties_left: 0 };
         for name in plan.list("measures").expect("`measures` is a list") {
             let Value::Str(name) = name else { panic!("a measure is a name") };
-            scan.values.push(match name.as_str() {
+            measured.values.push(match name.as_str() {
                 measure::NORM2 => vec![doubles().map(|x| x * x).sum::<f64>().sqrt()],
                 measure::NORM_INF => vec![doubles().fold(0.0, |max, x| max.max(x.abs()))],
                 measure::SUM => vec![doubles().sum()],
                 measure::KTH_ABS => {
-                    let k = plan.i64("k").expect("`k` beside `kth_abs`") as usize;
+                    let k = (plan.i64("k").expect("`k` beside `kth_abs`") as usize).min(vector.len());
                     let mut magnitudes: Vec<f32> = vector.iter().map(|x| x.abs()).collect();
                     magnitudes.sort_by(|a, b| b.total_cmp(a));
-                    scan.threshold = magnitudes[k - 1];
-                    scan.ties_left = k - magnitudes.iter().filter(|&&x| x > scan.threshold).count();
+                    measured.threshold = magnitudes[k - 1];
+                    measured.ties_left = k - magnitudes.iter().filter(|&&x| x > measured.threshold).count();
                     Vec::new()
                 }
                 other => panic!("unknown measure `{other}`"),
             });
         }
-        scan
+        measured
     }
 
-    /// `table` of the next piece.
     fn of_piece(&mut self, piece: &[f32]) -> Vec<f64> {
         let mut table = Vec::new();
         for values in &self.values {

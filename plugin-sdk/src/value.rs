@@ -100,6 +100,13 @@ impl Map {
         }
     }
 
+    pub fn f64s(&self, name: &str) -> Option<&[f64]> {
+        match self.get(name)? {
+            Value::F64s(v) => Some(v),
+            _ => None,
+        }
+    }
+
     /// The bytes that travel.
     pub fn encode(&self) -> Vec<u8> {
         // Serialising into a growable vector cannot fail: every variant has a fixed encoding.

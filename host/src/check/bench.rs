@@ -57,6 +57,8 @@ impl Bench {
         let server = manifest.state.iter().filter(|slot| slot.scope == StateScope::Server);
         let initial = |init: &StateInit| match init {
             StateInit::Value(value) => *value,
+            // Any weights do for the laws.
+            StateInit::Weights(_) => 0.0,
             StateInit::Parameter(name) => plugin.parameters().f64(name).unwrap_or_default(),
         };
         let initial_states: Vec<f32> = server.map(|slot| initial(&slot.init) as f32).collect();
@@ -103,7 +105,7 @@ impl Bench {
     fn plans(&mut self) -> Result<Vec<f64>> {
         let mut answer = Vec::new();
         for (round, client, examples) in [(1i64, 0i64, 10i64), (2, 7, 1), (50, 99, 6_000)] {
-            let begin = Map::new().with("round", round).with("cohort", 10i64);
+            let begin = round_message(round, 10);
             let broadcast = self.instance.call(op::ROUND_BEGIN, &begin)?;
             let message = Map::new().with("round", round).with("client", client).with("num_examples", examples);
             let plan = self.instance.call(op::CLIENT_BEGIN, &message.with("broadcast", broadcast))?;
@@ -123,9 +125,13 @@ impl Bench {
         let block = Block { k: ROWS, table: Some(table), mix_out: Some(out), ..Block::default() };
         self.instance.block(op::WEIGH, &block)?;
         let mut answer = self.instance.doubles(out).to_vec();
-        let clients = ROWS as i64;
-        let message = Map::new().with("weight_sum", answer.iter().sum::<f64>());
-        let message = message.with("accepted", clients).with("cohort", clients);
+        let table = self.instance.doubles(table).to_vec();
+        let message = round_message(1, ROWS)
+            .with("weight_sum", answer.iter().sum::<f64>())
+            .with("accepted", ROWS as i64)
+            .with("columns", table::COLUMNS as i64)
+            .with("table", table)
+            .with("weights", answer.clone());
         let reply = self.instance.call(op::DENOMINATOR, &message)?;
         answer.push(reply.f64("denominator").unwrap_or(f64::NAN));
         Ok(answer)
@@ -163,8 +169,11 @@ impl Bench {
         self.instance.floats_mut(self.base).copy_from_slice(&input.rows[1]);
         let mut answer = Vec::new();
         for (round, update) in [(1i64, &input.rows[0]), (2, &input.rows[2])] {
-            let message = Map::new().with("round", round).with("accepted", 10i64).with("num_clients", 100i64);
-            let message = message.with("weight_sum", 100.0).with("aggregate_norm2", norm2(update));
+            let message = round_message(round, 10)
+                .with("accepted", 10i64)
+                .with("weight_sum", 100.0)
+                .with("denominator", 100.0)
+                .with("aggregate_norm2", norm2(update));
             self.instance.call(op::STEP_BEGIN, &message)?;
             self.instance.floats_mut(self.rows[0]).copy_from_slice(update);
             self.instance.floats_mut(self.out).fill(f32::NAN);
@@ -280,6 +289,15 @@ impl Bench {
             Unit::Whole => std::iter::once(0..self.layout.len()).collect(),
         }
     }
+}
+
+/// `{round, cohort, num_clients, expected_cohort}` of a federation of 100 clients.
+fn round_message(round: i64, cohort: usize) -> Map {
+    Map::new()
+        .with("round", round)
+        .with("cohort", cohort as i64)
+        .with("num_clients", 100i64)
+        .with("expected_cohort", cohort as f64)
 }
 
 fn ranges(len: usize, cut: usize) -> impl Iterator<Item = Range<usize>> {

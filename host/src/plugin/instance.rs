@@ -27,7 +27,7 @@ pub struct Block<'a> {
     pub offset: u64,
     pub vector: u32,
     pub unit: u32,
-    /// Elements in the range. Every `f32` span must be this long.
+    /// Elements in the range. Every `f32` span but those of `states` must be this long.
     pub n: usize,
     /// `f32` each.
     pub rows: &'a [Span],
@@ -39,7 +39,7 @@ pub struct Block<'a> {
     pub table: Option<Span>,
     /// `f32`.
     pub base: Option<Span>,
-    /// `f32` each, written.
+    /// `f32` each, written; all of one length, `n` or another.
     pub states: &'a [Span],
     /// `f32`, written.
     pub out: Option<Span>,
@@ -121,7 +121,8 @@ pub fn operation_name(op: u32) -> &'static str {
         SCAN_PLAN => "SCAN_PLAN",
         DENOMINATOR => "DENOMINATOR",
         STEP_BEGIN => "STEP_BEGIN",
-        SELECT => "SELECT",
+        DECIDE_PLAN => "DECIDE_PLAN",
+        POST_BEGIN => "POST_BEGIN",
         WEIGH => "WEIGH",
         DECIDE => "DECIDE",
         REDUCE => "REDUCE",
@@ -133,6 +134,8 @@ pub fn operation_name(op: u32) -> &'static str {
         DECODE => "DECODE",
         CLIENT_END => "CLIENT_END",
         GRAD => "GRAD",
+        ATTACK => "ATTACK",
+        SELECT => "SELECT",
         _ => "an unknown operation",
     }
 }

@@ -36,7 +36,7 @@ pub struct Manifest {
     /// Role aggregate: what it reduces over. Default: sums with weights known before training.
     #[serde(default)]
     pub reduce: Vec<Reduce>,
-    /// Roles normalize, compress, post: the piece that one APPLY, ENCODE or DECODE call sees.
+    /// Roles normalize, compress, post: the piece that one APPLY, UNDO, ENCODE or DECODE call sees.
     #[serde(default)]
     pub unit: Unit,
     #[serde(default)]
@@ -44,12 +44,27 @@ pub struct Manifest {
     /// Role compress: capacity of one encoded piece of `n` elements, `n·num/den + plus` bytes.
     #[serde(default)]
     pub max_encoded: Option<MaxEncoded>,
+    /// Role client: vectors that a client uploads besides its update; the plugin's server step receives their raw sums.
+    #[serde(default)]
+    pub vectors: Vec<Vector>,
+    /// Role client: the client slot that holds a personal model, which is evaluated in place of the common one.
+    #[serde(default)]
+    pub personal: Option<String>,
+    /// Role normalize: capacity of the side header of one piece in bytes. Above 0 the stage is undone on the server.
+    #[serde(default)]
+    pub max_header: usize,
+    /// Roles normalize, compress: what the stage does to the Euclidean norm of the update.
+    #[serde(default)]
+    pub norm: NormEffect,
+    /// With `norm` = `bounds`: the parameter that holds the bound. Without it, the plugin broadcasts `norm_bound`.
+    #[serde(default)]
+    pub norm_bound: Option<String>,
     /// What must hold for the method's analysis; checked before the run.
     #[serde(default)]
-    pub requires: Vec<String>,
+    pub requires: Vec<Requirement>,
     /// Scalars that the method needs beyond those that the host always knows.
     #[serde(default)]
-    pub needs: Vec<String>,
+    pub needs: Vec<Need>,
     /// Whether it draws random numbers.
     #[serde(default)]
     pub rng: bool,
@@ -203,15 +218,73 @@ pub enum Unit {
     Whole,
 }
 
+/// What a stage does to the Euclidean norm of an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NormEffect {
+    /// It is at most the bound afterwards.
+    Bounds,
+    /// It never grows.
+    Keeps,
+    /// It may grow.
+    #[default]
+    Raises,
+}
+
+/// A condition of a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Requirement {
+    /// The aggregate is a sum in which every client counts the same.
+    UniformWeights,
+    /// What the sum is divided by does not depend on who took part.
+    FixedDenominator,
+    PoissonCohort,
+    FixedCohort,
+    /// Local training is SGD without momentum.
+    PlainSgd,
+    /// A normalizer bounds the norm of every update, and nothing behind it raises it.
+    NormBound,
+    /// The model has normalisation layers.
+    NormalisationLayers,
+    /// The server has rows of its own.
+    RootData,
+}
+
+/// A scalar per client that costs something to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// Mean loss of the received weights on the client's examples: one more pass.
+    LossBefore,
+    /// Squared norm of the update as the server received it.
+    UpdateNorm2,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    pub name: String,
+    /// Whether the run's compressor encodes it as well; plain values otherwise.
+    #[serde(default)]
+    pub compressible: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StateSlot {
     pub name: String,
     /// `server` or `client`.
     pub scope: StateScope,
-    /// First value of every element: a number, or the name of a parameter that gives it.
+    /// How many elements it has. Default: as many as the model.
+    #[serde(default)]
+    pub shape: StateShape,
+    /// First value: a number or the name of a parameter for every element, or the weights.
     #[serde(default)]
     pub init: StateInit,
+    /// Scope server: every client of the cohort receives it with the weights.
+    #[serde(default)]
+    pub broadcast: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,11 +294,31 @@ pub enum StateScope {
     Client,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateShape {
+    /// One element for each parameter of the model, P.
+    #[default]
+    Model,
+    /// A length for each piece, which the plugin gives at LAYOUT. Compressors only.
+    Piece,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum StateInit {
     Value(f64),
+    Weights(InitialWeights),
     Parameter(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitialWeights {
+    /// The weights before round 1.
+    InitialWeights,
+    /// Scope client: the weights that the client receives when it first takes part.
+    ReceivedWeights,
 }
 
 impl Default for StateInit {

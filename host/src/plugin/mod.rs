@@ -35,7 +35,8 @@ pub use inspect::{Inspected, inspect};
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, Span, operation_name};
 pub use loaded::{Origin, Plugin, load};
 pub use manifest::{
-    Manifest, MaxEncoded, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateSlot, Unit,
+    InitialWeights, Manifest, MaxEncoded, Need, NormEffect, Parameter, ParameterType, Reduce, Requirement, Role,
+    StateInit, StateScope, StateShape, StateSlot, Unit, Vector,
 };
 pub use shipped::shipped_names;
 pub use spec::parse as parse_spec;

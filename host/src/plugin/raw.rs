@@ -48,8 +48,18 @@ pub(super) fn translate<P: Copy>(
     let float = |span: Option<Span>| span.map_or(Ok(null), floats);
     let other = |span: Option<Span>, size| span.map_or(Ok(null), |span| others(span, size));
 
+    let state_n = block.states.first().map_or(n, |state| state.len);
+    if block.states.iter().any(|state| state.len != state_n) || state_n == 0 && !block.states.is_empty() {
+        return Err("the states are not of one length");
+    }
     pointers.clear();
-    for &span in block.rows.iter().chain(block.states).chain(block.rows_out) {
+    for &span in block.rows {
+        pointers.push(floats(span)?);
+    }
+    for &span in block.states {
+        pointers.push(others(span, F32)?);
+    }
+    for &span in block.rows_out {
         pointers.push(floats(span)?);
     }
     let list = |first: usize, len: usize| if len == 0 { null } else { array(pointers, first) };
@@ -78,14 +88,15 @@ pub(super) fn translate<P: Copy>(
         input_len: count(length(block.input))?,
         output_cap: count(length(block.output))?,
         output_len: 0,
-        reserved: 0,
+        state_n: if state_n == n { 0 } else { count(state_n)? },
     })
 }
 
 /// Elements that a block names in all, the measure of a call's fuel.
 pub(super) fn elements(block: &Block<'_>) -> u64 {
-    let vectors = block.rows.len() + block.states.len() + block.rows_out.len() + 2;
-    let others = length(block.table) + length(block.mix_out) + length(block.input) + length(block.output);
+    let vectors = block.rows.len() + block.rows_out.len() + 2;
+    let states: usize = block.states.iter().map(|state| state.len).sum();
+    let others = states + length(block.table) + length(block.mix_out) + length(block.input) + length(block.output);
     (block.n as u64).saturating_mul(vectors as u64).saturating_add(others as u64)
 }
 
@@ -118,7 +129,7 @@ pub(super) fn guest_bytes(block: &RawBlock<u32>) -> [u8; GUEST_BLOCK_BYTES] {
         block.input_len,
         block.output_cap,
         block.output_len,
-        block.reserved,
+        block.state_n,
     ];
     let mut bytes = [0; GUEST_BLOCK_BYTES];
     bytes.chunks_exact_mut(4).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
@@ -223,7 +234,7 @@ mod tests {
         field!(input_len, 0);
         field!(output_cap, 9);
         field!(output_len, 0);
-        field!(reserved, 0);
+        field!(state_n, 0);
         assert_eq!(elements(&block), 10 * 5 + 9);
     }
 
@@ -278,7 +289,7 @@ mod tests {
             input_len: 0x2525_2525,
             output_cap: 0x2626_2626,
             output_len: 0x2727_2727,
-            reserved: 0,
+            state_n: 0x2828_2828,
         };
         let hex: String = guest_bytes(&block).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, vectors["block32"]["hex"].as_str().unwrap());

@@ -6,6 +6,7 @@
 
 use super::{
     Roster,
+    facts::{ClientRow, RoundFacts},
     grid::{Grid, GridSum},
     rows::RowStore,
 };
@@ -17,18 +18,17 @@ use crate::{
     train::Layout,
 };
 use anyhow::Result;
-use colla_plugin_sdk::{
-    Map,
-    abi::{op, table},
-};
+use colla_plugin_sdk::abi::{op, table};
 
-/// What is known of a client before it trains: a row of the table that WEIGH reads.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Planned {
-    pub num_examples: usize,
-    pub steps: u64,
-    /// Sum of the learning rates of these steps.
-    pub lr_sum: f64,
+/// The aggregate update and what was known when it was formed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Aggregated {
+    /// P values.
+    pub update: Vec<f32>,
+    /// Σ aₖ.
+    pub weight_sum: f64,
+    /// What the weighted sum was divided by; 1 for rules that are no sums.
+    pub denominator: f64,
 }
 
 /// The aggregate rule of the run.
@@ -67,7 +67,7 @@ impl Aggregator {
     }
 
     /// One weight per client of the cohort, in its order. Rows rules are handed the numbers of examples.
-    pub fn weigh(&mut self, roster: &mut Roster, cohort: &[Planned]) -> Result<Vec<f64>> {
+    pub fn weigh(&mut self, roster: &mut Roster, cohort: &[ClientRow]) -> Result<Vec<f64>> {
         if self.rows.is_some() {
             return Ok(cohort.iter().map(|c| c.num_examples as f64).collect());
         }
@@ -75,14 +75,9 @@ impl Aggregator {
             return Ok(Vec::new());
         }
         let k = cohort.len();
-        let (table, out) = self.room_for(roster, k)?;
+        let (table, out) = self.room_for(roster, k, ClientRow::columns(cohort))?;
         let control = roster.members[self.index].control.as_mut();
-        for (row, client) in control.doubles_mut(table).chunks_exact_mut(table::COLUMNS).zip(cohort) {
-            row[table::NUM_EXAMPLES] = client.num_examples as f64;
-            row[table::STEPS] = client.steps as f64;
-            row[table::LR_SUM] = client.lr_sum;
-            row[table::STALENESS] = 0.0;
-        }
+        control.doubles_mut(table).copy_from_slice(&ClientRow::table(cohort));
         control.doubles_mut(out).fill(f64::NAN);
         control.block(op::WEIGH, &Block { k, table: Some(table), mix_out: Some(out), ..Block::default() })?;
         let weights = control.doubles(out).to_vec();
@@ -95,18 +90,18 @@ impl Aggregator {
         }
     }
 
-    fn room_for(&mut self, roster: &mut Roster, k: usize) -> Result<(Span, Span)> {
+    fn room_for(&mut self, roster: &mut Roster, k: usize, columns: usize) -> Result<(Span, Span)> {
         let room = match self.room {
             Some(room) if room.0 >= k => room,
             _ => {
                 let control = roster.members[self.index].control.as_mut();
                 let clients = k.next_power_of_two();
-                let table = Span { buffer: control.alloc(8 * clients * table::COLUMNS)?, start: 0, len: 0 };
+                let table = Span { buffer: control.alloc(8 * clients * table::COLUMNS_AFTER)?, start: 0, len: 0 };
                 let out = Span { buffer: control.alloc(8 * clients)?, start: 0, len: 0 };
                 *self.room.insert((clients, table, out))
             }
         };
-        Ok((Span { len: k * table::COLUMNS, ..room.1 }, Span { len: k, ..room.2 }))
+        Ok((Span { len: k * columns, ..room.1 }, Span { len: k, ..room.2 }))
     }
 
     /// What the agents of this round fill. `bound`: largest magnitude of an element of an update.
@@ -121,23 +116,29 @@ impl Aggregator {
         }
     }
 
-    /// The aggregate update, P values; zeros for an empty cohort.
+    /// The aggregate update; zeros for an empty cohort.
     pub fn finish(
         &mut self,
         roster: &mut Roster,
         executor: &Executor,
+        facts: &RoundFacts,
+        clients: &[ClientRow],
         weights: &[f64],
         sum: Option<GridSum>,
         len: usize,
-    ) -> Result<Vec<f32>> {
-        if weights.is_empty() {
-            return Ok(vec![0.0; len]);
-        }
-        match (&mut self.rows, sum) {
-            (Some(rows), _) => rows.reduce(executor, weights),
-            (None, Some(sum)) => self.mean(&sum, self.denominator(roster, weights)?),
-            (None, None) => Ok(vec![0.0; len]),
-        }
+    ) -> Result<Aggregated> {
+        // In cohort order, that is in client-id order.
+        let weight_sum = weights.iter().sum();
+        let (update, denominator) = match (&mut self.rows, sum) {
+            _ if weights.is_empty() => (vec![0.0; len], 1.0),
+            (Some(rows), _) => (rows.reduce(executor, weights)?, 1.0),
+            (None, Some(sum)) => {
+                let denominator = self.denominator(roster, facts, clients, weights, weight_sum)?;
+                (self.mean(&sum, denominator)?, denominator)
+            }
+            (None, None) => (vec![0.0; len], 1.0),
+        };
+        Ok(Aggregated { update, weight_sum, denominator })
     }
 
     /// A denominator so small that the mean leaves single precision is the plugin's fault, not a client's.
@@ -155,11 +156,16 @@ impl Aggregator {
         }
     }
 
-    fn denominator(&self, roster: &mut Roster, weights: &[f64]) -> Result<f64> {
-        // In cohort order, that is in client-id order.
-        let weight_sum: f64 = weights.iter().sum();
-        let clients = weights.len() as i64;
-        let message = Map::new().with("weight_sum", weight_sum).with("accepted", clients).with("cohort", clients);
+    fn denominator(
+        &self,
+        roster: &mut Roster,
+        facts: &RoundFacts,
+        clients: &[ClientRow],
+        weights: &[f64],
+        weight_sum: f64,
+    ) -> Result<f64> {
+        let message = facts.message().with("weight_sum", weight_sum).with("accepted", weights.len() as i64);
+        let message = ClientRow::tell(message, clients, weights);
         let reply = roster.members[self.index].control.call(op::DENOMINATOR, &message)?;
         match reply.f64("denominator") {
             Some(d) if d.is_finite() && d != 0.0 => Ok(d),

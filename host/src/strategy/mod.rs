@@ -5,6 +5,7 @@
 //! What it never does: train, or know on which thread anything ran.
 
 pub mod aggregate;
+pub mod facts;
 pub mod grid;
 pub mod local;
 pub mod rows;

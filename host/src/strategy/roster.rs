@@ -1,5 +1,6 @@
 //! Who plays which role: the plugins of a run, checked as a composition.
 
+use super::facts::RoundFacts;
 use crate::{
     client::ClientId,
     error::{Fault, Kind},
@@ -94,10 +95,10 @@ impl Roster {
     }
 
     /// Opens the round at every plugin and keeps what each broadcasts.
-    pub fn begin(&mut self, round: u64, cohort: usize) -> Result<()> {
-        let message = Map::new().with("round", round as i64).with("cohort", cohort as i64);
+    pub fn begin(&mut self, facts: &RoundFacts) -> Result<()> {
+        let message = facts.message();
         for member in &mut self.members {
-            member.control.set_callbacks(member.callbacks(round, None));
+            member.control.set_callbacks(member.callbacks(facts.round, None));
             member.broadcast = member.control.call(op::ROUND_BEGIN, &message)?;
             let bytes = member.broadcast.encode().len();
             if bytes > MAX_BROADCAST_BYTES {
@@ -192,10 +193,15 @@ fn check(plugins: &[Plugin]) -> Result<()> {
 /// What a manifest asks for and this host cannot give is refused, never ignored.
 fn check_alone(manifest: &Manifest) -> Result<()> {
     let client_state = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client).map(|slot| &slot.name);
-    let asked = [("requires", manifest.requires.first()), ("needs", manifest.needs.first())]
-        .into_iter()
-        .chain([("keeps client state", client_state.into_iter().next())])
-        .find_map(|(verb, what)| Some((verb, what?)));
+    let asked = [
+        ("requires", manifest.requires.first().map(|requirement| format!("{requirement:?}"))),
+        ("needs", manifest.needs.first().map(|need| format!("{need:?}"))),
+        ("keeps client state", client_state.into_iter().next().cloned()),
+        ("uploads the vector", manifest.vectors.first().map(|vector| vector.name.clone())),
+        ("has the header of", (manifest.max_header > 0).then(|| format!("{} bytes", manifest.max_header))),
+    ]
+    .into_iter()
+    .find_map(|(verb, what)| Some((verb, what?)));
     match asked {
         None => Ok(()),
         Some((verb, what)) => Err(Fault::new(

@@ -3,7 +3,7 @@
 //! Without a plugin: w ← w + server-learning-rate · Δ. With one: STEP over frames of 65,536 elements, with the state
 //! slots (momentum, moments) that the manifest declares; the host owns them, so that checkpoints need no help.
 
-use super::{Member, Roster};
+use super::{Member, Roster, aggregate::Aggregated, facts::RoundFacts};
 use crate::{
     error::{Fault, Kind},
     plugin::{Block, Instance, Role, Span, StateInit, StateScope},
@@ -11,20 +11,7 @@ use crate::{
     train::Layout,
 };
 use anyhow::Result;
-use colla_plugin_sdk::{
-    Map,
-    abi::{FRAME, op},
-};
-
-/// Facts of the round that STEP_BEGIN tells.
-#[derive(Clone, Copy, Debug)]
-pub struct StepFacts {
-    pub round: u64,
-    /// Clients whose updates were aggregated.
-    pub accepted: usize,
-    pub num_clients: usize,
-    pub weight_sum: f64,
-}
+use colla_plugin_sdk::abi::{FRAME, op};
 
 pub enum ServerStep {
     Plain { learning_rate: f32 },
@@ -69,12 +56,15 @@ impl ServerStep {
         &mut self,
         roster: &mut Roster,
         weights: &[f32],
-        aggregate: &[f32],
-        facts: StepFacts,
+        aggregated: &Aggregated,
+        facts: &RoundFacts,
+        accepted: usize,
     ) -> Result<Vec<f32>> {
         match self {
-            ServerStep::Plain { learning_rate } => plain(weights, aggregate, *learning_rate),
-            ServerStep::Plugin(step) => step.apply(&mut roster.members[step.index], weights, aggregate, facts),
+            ServerStep::Plain { learning_rate } => plain(weights, &aggregated.update, *learning_rate),
+            ServerStep::Plugin(step) => {
+                step.apply(&mut roster.members[step.index], weights, aggregated, facts, accepted)
+            }
         }
     }
 }
@@ -105,6 +95,10 @@ impl PluginStep {
         for slot in manifest.state.iter().filter(|slot| slot.scope == StateScope::Server) {
             let init = match &slot.init {
                 StateInit::Value(value) => *value,
+                StateInit::Weights(_) => {
+                    let text = format!("state `{}` starts at the weights, which this host does not do yet", slot.name);
+                    return Err(failure(&manifest.name, op::LAYOUT, text).into());
+                }
                 StateInit::Parameter(name) => member.plugin.parameters().f64(name).ok_or_else(|| {
                     let text = format!("state `{}` starts at the parameter `{name}`, which is not a number", slot.name);
                     failure(&manifest.name, op::LAYOUT, text)
@@ -116,12 +110,20 @@ impl PluginStep {
         Ok(PluginStep { index, name: manifest.name.clone(), instance, base, aggregate, out, spans, states })
     }
 
-    fn apply(&mut self, member: &mut Member, weights: &[f32], aggregate: &[f32], facts: StepFacts) -> Result<Vec<f32>> {
-        let message = Map::new()
-            .with("round", facts.round as i64)
-            .with("accepted", facts.accepted as i64)
-            .with("num_clients", facts.num_clients as i64)
-            .with("weight_sum", facts.weight_sum)
+    fn apply(
+        &mut self,
+        member: &mut Member,
+        weights: &[f32],
+        aggregated: &Aggregated,
+        facts: &RoundFacts,
+        accepted: usize,
+    ) -> Result<Vec<f32>> {
+        let aggregate = aggregated.update.as_slice();
+        let message = facts
+            .message()
+            .with("accepted", accepted as i64)
+            .with("weight_sum", aggregated.weight_sum)
+            .with("denominator", aggregated.denominator)
             .with("aggregate_norm2", norm2(aggregate));
         // The control instance answers the control plane; its reply makes the data-plane instance ready.
         member.control.set_callbacks(member.callbacks(facts.round, None));

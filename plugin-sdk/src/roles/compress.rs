@@ -1,9 +1,9 @@
 //! Role compress: a vector becomes bytes on one side of the network and a vector again on the other.
 
-use super::normalize::scan_plan;
+use super::normalize::{ScanFrame, scan_frame, scan_plan};
 use super::{Plugin, require};
 use crate::abi::op;
-use crate::{Block, Input, Map, Measures, Output, Result, ScanPlan};
+use crate::{Block, Error, Input, Map, Measures, Output, Result, ScanPlan};
 
 /// A frame, tensor or whole vector to encode.
 #[derive(Debug)]
@@ -16,6 +16,9 @@ pub struct Source<'a> {
     pub values: &'a [f32],
     /// What [`Compress::scan`] asked for, measured on the whole vector.
     pub measures: Measures<'a>,
+    /// The manifest's client slots in its order, read and written: the encoding client's, of the piece's length or of the
+    /// length that [`Plugin::layout`] gave. None for the downlink and for vectors other than the update.
+    pub states: Vec<&'a mut [f32]>,
 }
 
 /// The place of a decoded piece. All of `values` must be written; they are not zero before.
@@ -34,6 +37,11 @@ pub trait Compress: Plugin {
         Ok(ScanPlan::none())
     }
 
+    /// SCAN: one frame of the stage's own scan, see [`ScanPlan::own`].
+    fn scan_frame(&mut self, _frame: ScanFrame<'_>) -> Result<()> {
+        Err(Error::unsupported("this stage has no scan of its own"))
+    }
+
     /// ENCODE: at most the manifest's `max_encoded` bytes.
     fn encode(&mut self, source: Source<'_>, output: &mut Output<'_>) -> Result<()>;
 
@@ -42,6 +50,7 @@ pub trait Compress: Plugin {
 }
 
 pub const IS_STAGE: bool = true;
+pub const DECIDES: bool = false;
 
 pub fn call<T: Compress>(plugin: &mut T, operation: u32, message: &Map) -> Option<Result<Map>> {
     (operation == op::SCAN_PLAN).then(|| scan_plan(message, |n, vector| plugin.scan(n, vector)))
@@ -49,6 +58,7 @@ pub fn call<T: Compress>(plugin: &mut T, operation: u32, message: &Map) -> Optio
 
 pub fn block<T: Compress>(plugin: &mut T, operation: u32, block: &mut Block<'_>) -> Option<Result<()>> {
     match operation {
+        op::SCAN => Some(scan_frame(block).and_then(|frame| plugin.scan_frame(frame))),
         op::ENCODE => Some(encode(plugin, block)),
         op::DECODE => Some(decode(plugin, block)),
         _ => None,
@@ -63,6 +73,7 @@ fn encode<T: Compress>(plugin: &mut T, block: &mut Block<'_>) -> Result<()> {
         unit: block.unit,
         values: block.rows[0],
         measures: Measures(block.table),
+        states: std::mem::take(&mut block.states),
     };
     plugin.encode(source, &mut block.output)
 }

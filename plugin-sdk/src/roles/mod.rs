@@ -4,25 +4,28 @@
 //! is theirs, then [`plugin`] for those that every role answers. What nobody takes is `E_UNSUPPORTED`.
 //! A role's module checks shapes before it calls the author, so the author's slices always have the promised length.
 //!
-//! Specified in `docs/abi.md` but reserved for a later minor version: the roles attack, mix and select, and of the roles
-//! here UNDO, SCAN, CLIENT_END and GRAD.
+//! Specified in `docs/abi.md` but reserved for a later minor version: GRAD.
 
 pub mod aggregate;
+pub mod attack;
 pub mod client;
 pub mod compress;
+pub mod mix;
 pub mod normalize;
 pub mod plugin;
 pub mod post;
+pub mod select;
 pub mod server_step;
 
 use crate::{Error, Map, Plugin, Result};
 
-/// Normalize, compress and post share SCAN_PLAN, so a plugin can be only one of them. Used by the macro at compile time.
+/// Normalize, compress and post share SCAN_PLAN, mix and aggregate DECIDE, so a plugin can be only one of them. Used by the
+/// macro at compile time.
 #[doc(hidden)]
-pub const fn at_most_one_stage(stages: &[bool]) -> bool {
+pub const fn at_most_one(which: &[bool]) -> bool {
     let (mut index, mut found) = (0, 0);
-    while index < stages.len() {
-        found += stages[index] as u32;
+    while index < which.len() {
+        found += which[index] as u32;
         index += 1;
     }
     found <= 1
@@ -32,7 +35,7 @@ fn required_f64(message: &Map, name: &str) -> Result<f64> {
     message.f64(name).ok_or_else(|| missing(name))
 }
 
-fn required_u64(message: &Map, name: &str) -> Result<u64> {
+pub(crate) fn required_u64(message: &Map, name: &str) -> Result<u64> {
     message.i64(name).and_then(|value| u64::try_from(value).ok()).ok_or_else(|| missing(name))
 }
 
@@ -45,6 +48,6 @@ fn missing(name: &str) -> Error {
 }
 
 /// Fails with `E_ARG` and what the operation needs, unless `holds`.
-fn require(holds: bool, operation: &str, needs: &str) -> Result<()> {
+pub(crate) fn require(holds: bool, operation: &str, needs: &str) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::argument(format!("{operation} needs {needs}"))) }
 }

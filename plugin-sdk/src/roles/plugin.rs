@@ -11,9 +11,10 @@ pub trait Plugin: Sized + 'static {
     /// From resolved parameters to a working instance. Fails with `E_CONFIG` on values that the manifest cannot forbid.
     fn create(parameters: &Parameters) -> Result<Self>;
 
-    /// LAYOUT `{len, names, shapes, roles, offsets}`: the model's vectors, once after create.
-    fn layout(&mut self, _layout: &Map) -> Result<()> {
-        Ok(())
+    /// LAYOUT `{len, names, shapes, roles, offsets}`: the model's tensors, once after create. A plugin with a slot of shape
+    /// `piece` replies `{piece_state: List[I64]}`, the elements of such a slot for each piece in order; others an empty map.
+    fn layout(&mut self, _layout: &Map) -> Result<Map> {
+        Ok(Map::new())
     }
 
     /// SYNC: the control instance's last reply, on the instances of the data plane.
@@ -21,7 +22,8 @@ pub trait Plugin: Sized + 'static {
         Ok(())
     }
 
-    /// ROUND_BEGIN `{round, cohort}` → what every client's CLIENT_BEGIN gets as `broadcast`, at most 64 KiB.
+    /// ROUND_BEGIN `{round, cohort, num_clients, expected_cohort}` → what every client's CLIENT_BEGIN gets as `broadcast`, and
+    /// what [`Plugin::sync`] brings to the data plane; at most 64 KiB.
     fn round_begin(&mut self, _message: &Map) -> Result<Map> {
         Ok(Map::new())
     }
@@ -45,7 +47,7 @@ pub trait Plugin: Sized + 'static {
 /// The operations of every role. The macro calls this after those of the plugin's own roles.
 pub fn call<T: Plugin>(plugin: &mut T, operation: u32, message: &Map) -> Result<Map> {
     match operation {
-        op::LAYOUT => plugin.layout(message).map(|()| Map::new()),
+        op::LAYOUT => plugin.layout(message),
         op::SYNC => plugin.sync(message).map(|()| Map::new()),
         op::ROUND_BEGIN => plugin.round_begin(message),
         op::ROUND_END => plugin.round_end(message),

@@ -2,21 +2,34 @@
 
 use super::{Plugin, plugin, require, required_f64, required_u64};
 use crate::abi::op;
-use crate::{Block, Error, Map, Result};
+use crate::{Block, Cohort, Error, Map, Result};
 use std::array::from_fn;
 
 /// What is known before the weights move.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepBegin {
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepBegin<'a> {
     /// Counted from 1.
     pub round: u64,
     /// Clients whose updates are in the aggregate.
     pub accepted: u64,
-    /// Clients in the federation.
+    /// Clients that were asked to train.
+    pub cohort: u64,
+    /// Clients in the federation, N.
     pub num_clients: u64,
+    /// Clients in a cohort on average: qN for Poisson cohorts.
+    pub expected_cohort: f64,
+    /// Σ aₖ.
     pub weight_sum: f64,
+    /// What the weighted sum was divided by; 1 for rules that are no sums.
+    pub denominator: f64,
     /// The aggregate's Euclidean norm.
     pub aggregate_norm2: f64,
+    /// Σ of the weights of each of the plugin's own vectors, in the manifest's order.
+    pub vector_weight_sums: &'a [f64],
+    /// The accepted clients, where the manifest has `needs`; else no clients.
+    pub clients: Cohort<'a>,
+    /// Their weights aₖ.
+    pub weights: &'a [f64],
 }
 
 /// A range of the model. All slices are equally long.
@@ -28,6 +41,8 @@ pub struct Step<'a> {
     pub weights: &'a [f32],
     /// Δ, the aggregate update.
     pub update: &'a [f32],
+    /// Raw sums Σ aₖ·vₖ of the plugin's own vectors, in the manifest's order.
+    pub sums: &'a [&'a [f32]],
     /// The manifest's server slots, in its order; read and written.
     pub states: Vec<&'a mut [f32]>,
     /// w, after the step.
@@ -76,7 +91,7 @@ fn lanes(values: &[f32]) -> [f32; LANES] {
 
 pub trait ServerStep: Plugin {
     /// STEP_BEGIN, once a round on every instance that will run STEP.
-    fn begin(&mut self, _step: &StepBegin) -> Result<()> {
+    fn begin(&mut self, _step: &StepBegin<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -85,6 +100,7 @@ pub trait ServerStep: Plugin {
 }
 
 pub const IS_STAGE: bool = false;
+pub const DECIDES: bool = false;
 
 /// The reply of STEP_BEGIN carries the message itself under this name, so that SYNC brings it to the data-plane instances.
 const STEP: &str = "step";
@@ -104,9 +120,15 @@ fn begin<T: ServerStep>(plugin: &mut T, message: &Map) -> Result<()> {
     plugin.begin(&StepBegin {
         round: required_u64(message, "round")?,
         accepted: required_u64(message, "accepted")?,
+        cohort: required_u64(message, "cohort")?,
         num_clients: required_u64(message, "num_clients")?,
+        expected_cohort: required_f64(message, "expected_cohort")?,
         weight_sum: required_f64(message, "weight_sum")?,
+        denominator: required_f64(message, "denominator")?,
         aggregate_norm2: required_f64(message, "aggregate_norm2")?,
+        vector_weight_sums: message.f64s("vector_weight_sums").unwrap_or_default(),
+        clients: Cohort::of_message(message)?,
+        weights: message.f64s("weights").unwrap_or_default(),
     })
 }
 
@@ -116,12 +138,13 @@ pub fn block<T: ServerStep>(plugin: &mut T, operation: u32, block: &mut Block<'_
 
 fn step<T: ServerStep>(plugin: &mut T, block: &mut Block<'_>) -> Result<()> {
     let (weights, new_weights) = (block.base.take(), block.out.take());
-    let complete = weights.is_some() && new_weights.is_some() && block.rows.len() == 1;
-    require(complete, "STEP", "`base`, `out` and exactly one row")?;
+    let complete = weights.is_some() && new_weights.is_some() && !block.rows.is_empty();
+    require(complete, "STEP", "`base`, `out` and at least one row")?;
     plugin.step(Step {
         offset: block.offset,
         weights: weights.unwrap_or_default(),
         update: block.rows[0],
+        sums: &block.rows[1..],
         states: std::mem::take(&mut block.states),
         new_weights: new_weights.unwrap_or_default(),
     })

@@ -207,6 +207,6 @@ fn empty_block() -> RawBlock<*mut u8> {
         input_len: 0,
         output_cap: 0,
         output_len: 0,
-        reserved: 0,
+        state_n: 0,
     }
 }

@@ -112,7 +112,7 @@ fn filled<P: From<u8>>(size: u32) -> RawBlock<P> {
         input_len: 0x2525_2525,
         output_cap: 0x2626_2626,
         output_len: 0x2727_2727,
-        reserved: 0,
+        state_n: 0x2828_2828,
     }
 }
 

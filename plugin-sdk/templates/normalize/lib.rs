@@ -1,7 +1,7 @@
 //! Normalised updates: Δ ← S·Δ/‖Δ‖, over all parameters, so that only directions are averaged.
 //! Clipping shortens long updates; this also lengthens short ones. A zero update stays zero.
 
-use colla_plugin_sdk::{Normalize, Parameters, Piece, Plugin, Result, ScanPlan, colla_plugin};
+use colla_plugin_sdk::{Normalize, Output, Parameters, Piece, Plugin, Result, ScanPlan, colla_plugin};
 
 struct UnitLength {
     norm: f64,
@@ -21,7 +21,7 @@ impl Normalize for UnitLength {
         Ok(ScanPlan::none().norm2())
     }
 
-    fn apply(&mut self, piece: Piece<'_>) -> Result<()> {
+    fn apply(&mut self, piece: Piece<'_>, _header: &mut Output<'_>) -> Result<()> {
         let norm = piece.measures.value(0)?;
         if norm > 0.0 {
             // In `f64`: the factor of a tiny update is more than an `f32` holds, the product is not.

@@ -1,7 +1,7 @@
 //! Flat clipping of updates, McMahan et al. (arXiv:1710.06963): Δ ← Δ · min(1, S/‖Δ‖), over all parameters.
 //! The factor is rounded down, so that the clipped norm never exceeds S; a bound on one client's influence needs that.
 
-use colla_plugin_sdk::{Normalize, Parameters, Piece, Plugin, Result, ScanPlan, colla_plugin, math};
+use colla_plugin_sdk::{Normalize, Output, Parameters, Piece, Plugin, Result, ScanPlan, colla_plugin, math};
 
 struct Clip {
     norm: f64,
@@ -18,7 +18,7 @@ impl Normalize for Clip {
         Ok(ScanPlan::none().norm2())
     }
 
-    fn apply(&mut self, piece: Piece<'_>) -> Result<()> {
+    fn apply(&mut self, piece: Piece<'_>, _header: &mut Output<'_>) -> Result<()> {
         let norm = piece.measures.value(0)?;
         if norm > self.norm {
             math::scale(piece.values, math::clip_factor(norm, self.norm));

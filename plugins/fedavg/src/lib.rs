@@ -21,7 +21,7 @@ impl Aggregate for FedAvg {
         Ok(())
     }
 
-    fn denominator(&mut self, sums: &Sums) -> Result<f64> {
+    fn denominator(&mut self, sums: &Sums<'_>) -> Result<f64> {
         Ok(if self.denominator > 0.0 { self.denominator } else { sums.weight_sum })
     }
 }
@@ -32,31 +32,25 @@ colla_plugin!(FedAvg: aggregate);
 mod tests {
     use super::*;
     use colla_plugin_sdk::testing::Testbed;
-    use colla_plugin_sdk::{Map, abi::op};
 
     const COHORT: [[f64; 4]; 2] = [[30.0, 15.0, 1.5, 0.0], [10.0, 5.0, 0.5, 0.0]];
-
-    fn denominator(plugin: &mut Testbed<FedAvg>) -> Option<f64> {
-        let sums = Map::new().with("weight_sum", 40.0).with("accepted", 2u32).with("cohort", 2u32);
-        plugin.call(op::DENOMINATOR, &sums).unwrap().f64("denominator")
-    }
 
     #[test]
     fn clients_count_by_their_examples_and_the_sum_is_divided_by_all_of_them() {
         let mut plugin = Testbed::<FedAvg>::new(&[]);
         assert_eq!(plugin.weigh(&COHORT).unwrap(), [30.0, 10.0]);
-        assert_eq!(denominator(&mut plugin), Some(40.0));
+        assert_eq!(plugin.denominator(&COHORT, &[30.0, 10.0]), Ok(40.0));
     }
 
     #[test]
     fn uniform_weights_and_a_fixed_denominator_are_as_given() {
         let mut plugin = Testbed::<FedAvg>::new(&[("weights", "uniform".into()), ("denominator", 5.0.into())]);
         assert_eq!(plugin.weigh(&COHORT).unwrap(), [1.0, 1.0]);
-        assert_eq!(denominator(&mut plugin), Some(5.0));
+        assert_eq!(plugin.denominator(&COHORT, &[1.0, 1.0]), Ok(5.0));
     }
 
     #[test]
     fn an_empty_cohort_has_no_weights() {
-        assert_eq!(Testbed::<FedAvg>::new(&[]).weigh(&[]), Ok(vec![]));
+        assert_eq!(Testbed::<FedAvg>::new(&[]).weigh::<4>(&[]), Ok(vec![]));
     }
 }

@@ -117,7 +117,7 @@ BLOCK = [
     ("input_len", 4, 0x2525_2525),
     ("output_cap", 4, 0x2626_2626),
     ("output_len", 4, 0x2727_2727),
-    ("reserved", 4, 0),
+    ("state_n", 4, 0x28282828),
 ]
 
 

@@ -3,16 +3,22 @@
 //! Where in the flow: inside [`Manifest::parse`], before anything relies on a field.
 //! What it never does: mend. A manifest that lies in one place is not used in any.
 
-use super::{Manifest, Parameter, ParameterType, Reduce, Role, StateInit, StateSlot};
+use super::{
+    InitialWeights, Manifest, NormEffect, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateShape,
+    StateSlot,
+};
 use crate::plugin::{parameters::ERROR_FEEDBACK, text};
 use colla_plugin_sdk::abi::ABI_VERSION;
 use std::collections::BTreeSet;
 
 /// Parameter names that the host or the configuration file uses itself.
-const RESERVED_NAMES: [&str; 4] = ["name", "path", "blake3", ERROR_FEEDBACK];
+const RESERVED_NAMES: [&str; 5] = ["name", "path", "blake3", "direction", ERROR_FEEDBACK];
 /// More than any known method has, few enough for one table in the terminal.
 const MAX_PARAMETERS: usize = 64;
 const MAX_STATE_SLOTS: usize = 16;
+const MAX_VECTORS: usize = 16;
+/// Largest side header of one piece.
+const MAX_HEADER: usize = 4096;
 
 impl Manifest {
     /// What `serde` cannot say: names, ranges, and declarations that contradict each other.
@@ -31,7 +37,9 @@ impl Manifest {
             return Err(format!("`state` has {} entries; at most {MAX_STATE_SLOTS} are allowed", self.state.len()));
         }
         unique("state", self.state.iter().map(|slot| slot.name.as_str()))?;
-        self.state.iter().try_for_each(|slot| self.check_slot(slot))
+        self.state.iter().try_for_each(|slot| self.check_slot(slot))?;
+        self.check_vectors()?;
+        self.check_stage()
     }
 
     fn check_texts(&self) -> Result<(), String> {
@@ -40,8 +48,7 @@ impl Manifest {
             return Err("`version` is empty".into());
         }
         let singles = [&self.version, &self.summary, &self.license, &self.homepage, &self.paper];
-        let lists = [&self.authors, &self.requires, &self.needs];
-        match singles.into_iter().chain(lists.into_iter().flatten()).find(|text| !text::is_plain(text)) {
+        match singles.into_iter().chain(&self.authors).find(|text| !text::is_plain(text)) {
             Some(text) => Err(format!("the text `{}` has characters that do not print", text::line(text))),
             None => Ok(()),
         }
@@ -51,6 +58,9 @@ impl Manifest {
         let stages = [Role::Normalize, Role::Compress, Role::Post].into_iter().filter(|&role| self.has(role)).count();
         if stages > 1 {
             return Err("a plugin can be only one of normalize, compress and post: they share operations".into());
+        }
+        if self.has(Role::Mix) && self.has(Role::Aggregate) {
+            return Err("a plugin can be only one of mix and aggregate: they share operations".into());
         }
         if self.kinds.is_empty() {
             return Err("`kinds` is empty; name at least one role, for example \"aggregate\"".into());
@@ -75,8 +85,60 @@ impl Manifest {
         }
     }
 
+    fn check_vectors(&self) -> Result<(), String> {
+        if self.vectors.len() > MAX_VECTORS {
+            return Err(format!("`vectors` has {} entries; at most {MAX_VECTORS} are allowed", self.vectors.len()));
+        }
+        unique("vectors", self.vectors.iter().map(|vector| vector.name.as_str()))?;
+        self.vectors.iter().try_for_each(|vector| check_name("vectors.name", &vector.name))?;
+        if !self.vectors.is_empty() && !(self.has(Role::Client) && self.has(Role::ServerStep)) {
+            return Err(
+                "`vectors` are made by the role client and summed for the role server-step; `kinds` must name both"
+                    .into(),
+            );
+        }
+        let is_own = |name: &String| self.state.iter().any(|s| s.name == *name && s.scope == StateScope::Client);
+        match &self.personal {
+            Some(name) if !is_own(name) || !self.has(Role::Client) => {
+                Err(format!("`personal` is `{name}`; it must be a slot of scope client of a plugin of the role client"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_stage(&self) -> Result<(), String> {
+        if self.max_header > MAX_HEADER {
+            return Err(format!("`max_header` is {}; at most {MAX_HEADER} bytes are allowed", self.max_header));
+        }
+        if self.max_header > 0 && !self.has(Role::Normalize) {
+            return Err("`max_header` is given, but `kinds` has no \"normalize\"".into());
+        }
+        if self.norm != NormEffect::Raises && !(self.has(Role::Normalize) || self.has(Role::Compress)) {
+            return Err("`norm` is given, but `kinds` has neither \"normalize\" nor \"compress\"".into());
+        }
+        let Some(name) = &self.norm_bound else { return Ok(()) };
+        if self.norm != NormEffect::Bounds {
+            return Err("`norm_bound` is given, but `norm` is not \"bounds\"".into());
+        }
+        match self.parameter(name).map(|parameter| parameter.kind) {
+            Some(ParameterType::Float | ParameterType::Int) => Ok(()),
+            _ => Err(format!("`norm_bound` is `{name}`, which is no numeric parameter")),
+        }
+    }
+
     fn check_slot(&self, slot: &StateSlot) -> Result<(), String> {
         check_name("state.name", &slot.name)?;
+        let (name, client) = (&slot.name, slot.scope == StateScope::Client);
+        if slot.broadcast && client {
+            return Err(format!("state `{name}` is broadcast, but only slots of scope server can be"));
+        }
+        if slot.shape == StateShape::Piece && !(client && self.has(Role::Compress)) {
+            return Err(format!("state `{name}` has the shape `piece`, which client slots of compressors have"));
+        }
+        if client && !(self.has(Role::Client) || self.has(Role::Compress)) || !client && !self.has(Role::ServerStep) {
+            let role = if client { "client or compress" } else { "server-step" };
+            return Err(format!("state `{name}` belongs to the role {role}, which `kinds` does not name"));
+        }
         match &slot.init {
             StateInit::Value(value) if !(*value as f32).is_finite() => {
                 Err(format!("state `{}` starts from {value:e}, which no 32-bit float holds", slot.name))
@@ -85,7 +147,13 @@ impl Manifest {
                 Some(ParameterType::Float | ParameterType::Int) => Ok(()),
                 _ => Err(format!("state `{}` starts from `{name}`, which is no numeric parameter", slot.name)),
             },
-            StateInit::Value(_) => Ok(()),
+            StateInit::Weights(_) if slot.shape == StateShape::Piece => {
+                Err(format!("state `{name}` starts from the weights, which have no piece of its shape"))
+            }
+            StateInit::Weights(InitialWeights::ReceivedWeights) if !client => {
+                Err(format!("state `{name}` starts from received weights, which the server has none of"))
+            }
+            StateInit::Value(_) | StateInit::Weights(_) => Ok(()),
         }
     }
 }

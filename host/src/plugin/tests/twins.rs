@@ -78,6 +78,7 @@ impl Driver {
         let (table, weights) = (self.doubles(&table), self.doubles(&[0.0; K]));
         self.block(op::WEIGH, &Block { k: K, table: Some(table), mix_out: Some(weights), ..Block::default() });
         let sums = Map::new().with("weight_sum", 91.0).with("accepted", 7i64).with("cohort", 7i64);
+        let sums = sums.with("num_clients", 100i64).with("expected_cohort", 7.0);
         self.call(op::DENOMINATOR, sums);
         let rows: Vec<Span> = (0..K).map(|k| self.floats(k as u64, N)).collect();
         let (weights, out) = (self.doubles(&[13.0; K]), self.floats(99, N));
@@ -89,6 +90,7 @@ impl Driver {
 
     fn server_step(&mut self, slots: usize) {
         let begin = Map::new().with("round", 2i64).with("accepted", 7i64).with("num_clients", 100i64);
+        let begin = begin.with("cohort", 7i64).with("expected_cohort", 7.0).with("denominator", 91.0);
         self.call(op::STEP_BEGIN, begin.with("weight_sum", 91.0).with("aggregate_norm2", 2.5));
         let (row, base, out) = (self.floats(1, N), self.floats(2, N), self.floats(3, N));
         // Second moments are not negative.
