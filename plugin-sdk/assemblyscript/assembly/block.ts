@@ -41,7 +41,8 @@ export class Block {
   outputCap: u32;
   /** Written by the plugin: bytes of `output` that it used. */
   outputLen: u32;
-  reserved: u32;
+  /** Elements of each state; 0 means `n`. */
+  stateN: u32;
 
   /** Rows that are there; an operation may speak of k clients without rows. */
   get numRows(): u32 {
@@ -53,8 +54,21 @@ export class Block {
     return new Rows(this.rows, this.numRows, this.n);
   }
 
+  get stateLength(): u32 {
+    return this.stateN == 0 ? this.n : this.stateN;
+  }
+
   statesView(): Rows {
-    return new Rows(this.states, this.nStates, this.n);
+    return new Rows(this.states, this.nStates, this.stateLength);
+  }
+
+  /** The only row, or the first one. */
+  firstRow(): Floats {
+    return new Floats(load<usize>(this.rows), this.n);
+  }
+
+  mixView(): Doubles {
+    return new Doubles(this.mixOut, this.mixLen);
   }
 
   outView(): Floats {
@@ -85,7 +99,7 @@ export class Block {
       optional<f64>(this.weights, this.k, "weights") &&
       counted<f64>(this.table, this.tableLen, "table") &&
       optional<f32>(this.base, this.n, "base") &&
-      vectors(this.states, this.nStates, this.n, "states") &&
+      vectors(this.states, this.nStates, this.stateLength, "states") &&
       optional<f32>(this.out, this.n, "out") &&
       vectors(this.rowsOut, this.nRowsOut, this.n, "rows_out") &&
       counted<f64>(this.mixOut, this.mixLen, "mix_out") &&

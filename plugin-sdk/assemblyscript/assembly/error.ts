@@ -20,7 +20,12 @@ function note(failure: i32, message: string): void {
   }
 }
 
-/** Whether this call has failed. */
+/** Not a failure: the plugin has nothing to do here, and the host goes on as if it had not asked. */
+export function skip(): void {
+  note(status.SKIP, "");
+}
+
+/** Whether this call has failed (or was skipped). */
 export function failed(): bool {
   return code != status.OK;
 }

@@ -91,7 +91,8 @@ function finish(plugin: Context, reply: StaticArray<u8>): i32 {
     plugin.reply = reply;
     return status.OK;
   }
-  plugin.error = utf8.encode(failure.message);
+  if (failure.code == status.SKIP) plugin.reply = [];
+  else plugin.error = utf8.encode(failure.message);
   return failure.code;
 }
 

@@ -30,9 +30,13 @@ export class Context {
       return null;
     }
     const roles = make(parameters);
-    let stages = 0;
-    for (let i = 0; i < roles.length; i++) stages += i32(roles[i].isStage());
+    let stages = 0, deciding = 0;
+    for (let i = 0; i < roles.length; i++) {
+      stages += i32(roles[i].isStage());
+      deciding += i32(roles[i].decides());
+    }
     if (stages > 1) fail.internal("normalize, compress and post share operations: a plugin can be only one of them");
+    if (deciding > 1) fail.internal("mix and aggregate share operations: a plugin can be only one of them");
     return failed() ? null : new Context(roles);
   }
 

@@ -13,6 +13,8 @@ import { Message, Value } from "./value";
 export class ScanPlan {
   private readonly measures: Value[] = [];
   private k: i64 = -1;
+  private pieces: bool = false;
+  private own: u32 = 0;
 
   private constructor() {}
 
@@ -41,10 +43,28 @@ export class ScanPlan {
     return this.add("kth_abs");
   }
 
-  /** `{measures: [..], k}`; `k` is left out where nothing needs it. */
+  /** Measures each piece by itself instead of the whole vector; `kthAbs` then counts within the piece. */
+  ofPieces(): ScanPlan {
+    this.pieces = true;
+    return this;
+  }
+
+  /**
+   * Adds the stage's own scan: its `scanFrame` sees the vector frame by frame and carries `values` numbers, at most 4096,
+   * which stand in `Measures` behind the host's.
+   */
+  withOwn(values: u32): ScanPlan {
+    this.own = values;
+    return this;
+  }
+
+  /** `{measures: [..], k, of, scan}`; all but the first are left out where nothing needs them. */
   encode(): Message {
     const message = new Message().with("measures", Value.ofList(this.measures));
-    return this.k < 0 ? message : message.withI64("k", this.k);
+    if (this.k >= 0) message.withI64("k", this.k);
+    if (this.pieces) message.withText("of", "piece");
+    if (this.own > 0) message.withI64("scan", this.own);
+    return message;
   }
 
   private add(name: string): ScanPlan {

@@ -193,6 +193,12 @@ export class Message {
     return [];
   }
 
+  /** No elements, without failing, if there are none of this name. */
+  f64s(name: string): StaticArray<f64> {
+    const value = this.get(name);
+    return value != null && value.kind == Kind.F64s ? value.f64s! : [];
+  }
+
   /** `null`, without failing, if there is no map of this name. */
   map(name: string): Message | null {
     const value = this.get(name);

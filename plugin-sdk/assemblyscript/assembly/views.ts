@@ -63,6 +63,15 @@ export class Doubles {
     public readonly length: i32,
   ) {}
 
+  /** A view of an array that something else keeps for the length of the call. */
+  static of(array: StaticArray<f64>): Doubles {
+    return new Doubles(changetype<usize>(array), array.length);
+  }
+
+  fill(value: f64): void {
+    for (let i = 0; i < this.length; i++) store<f64>(this.pointer + ((<usize>i) << 3), value);
+  }
+
   // @ts-ignore: decorator
   @operator("[]")
   get(index: i32): f64 {
@@ -114,6 +123,12 @@ export class Rows {
   get(index: i32): Floats {
     if (<u32>index >= <u32>this.count) beyond(index, this.count);
     return new Floats(load<usize>(this.pointer + ((<usize>index) << 2)), this.length);
+  }
+
+  /** The rows from `first` on. */
+  from(first: i32): Rows {
+    if (<u32>first > <u32>this.count) beyond(first, this.count);
+    return new Rows(this.pointer + ((<usize>first) << 2), this.count - first, this.length);
   }
 }
 

@@ -15,14 +15,16 @@ export { decode, encode };
 /** Operation numbers of docs/abi.md section 9. */
 export const op = {
   LAYOUT: 1, SYNC: 2, ROUND_BEGIN: 3, CLIENT_BEGIN: 4, ROUND_END: 5, SAVE: 6, LOAD: 7, SCAN_PLAN: 8, DENOMINATOR: 9,
-  STEP_BEGIN: 10, WEIGH: 32, REDUCE: 34, STEP: 35, APPLY: 36, ENCODE: 39, DECODE: 40,
+  STEP_BEGIN: 10, DECIDE_PLAN: 12, POST_BEGIN: 13, WEIGH: 32, DECIDE: 33, REDUCE: 34, STEP: 35, APPLY: 36, UNDO: 37,
+  SCAN: 38, ENCODE: 39, DECODE: 40, CLIENT_END: 41, ATTACK: 43, SELECT: 44,
 };
 
 /** Bytes of the block, and where its fields are. */
 const BLOCK_BYTES = 104;
 const AT = {
   offset: 8, vector: 16, unit: 20, n: 24, k: 28, rows: 32, weights: 36, table: 40, base: 44, states: 48, out: 52,
-  mixOut: 60, input: 64, output: 68, tableLen: 72, nStates: 76, mixLen: 84, inputLen: 88, outputCap: 92, outputLen: 96,
+  rowsOut: 56, mixOut: 60, input: 64, output: 68, tableLen: 72, nStates: 76, nRowsOut: 80, mixLen: 84, inputLen: 88,
+  outputCap: 92, outputLen: 96, stateN: 100,
 };
 
 export class PluginError extends Error {
@@ -82,7 +84,7 @@ export class Testbed {
   }
 
   /**
-   * A data operation. Fields: `offset`, `vector`, `unit`, `n`, `k` as numbers; `rows`, `states` as lists of Float32Array;
+   * A data operation. Fields: `offset`, `vector`, `unit`, `n`, `k`, `stateN` as numbers; `rows`, `states`, `rowsOut` as lists of Float32Array;
    * `base`, `out` as Float32Array; `weights`, `table`, `mixOut` as Float64Array; `input`, `output` as Uint8Array.
    * Returns the fields that a plugin may write, as it left them.
    */
@@ -106,9 +108,10 @@ export class Testbed {
       };
       block.setUint32(0, BLOCK_BYTES, true);
       block.setBigUint64(AT.offset, BigInt(fields.offset ?? 0), true);
-      for (const name of ["vector", "unit", "n"]) word(name, fields[name] ?? 0);
+      for (const name of ["vector", "unit", "n", "stateN"]) word(name, fields[name] ?? 0);
       list("rows", "k");
       const states = list("states", "nStates");
+      const rowsOut = list("rowsOut", "nRowsOut");
       for (const name of ["weights", "base"]) array(name);
       for (const [name, count] of [["table", "tableLen"], ["input", "inputLen"]]) array(name, count);
       const out = array("out");
@@ -119,6 +122,7 @@ export class Testbed {
       const used = new DataView(this.memory.buffer).getUint32(at + AT.outputLen, true);
       return {
         states: states.map((vector) => this.#read(...vector)),
+        rowsOut: rowsOut.map((vector) => this.#read(...vector)),
         out: this.#read(...out),
         mixOut: this.#read(...mixOut),
         output: this.#read(...output)?.slice(0, used),
@@ -132,6 +136,36 @@ export class Testbed {
     return [...this.block(op.WEIGH, fields).mixOut];
   }
 
+  /**
+   * DECIDE_PLAN, then DECIDE on the plain Gram matrix of `rows` and of the extra rows (root: the mean of the rows; previous:
+   * zeros): the mixing matrix, one list per row that comes out.
+   */
+  decide(rows, examples) {
+    const plan = this.call(op.DECIDE_PLAN, { rows: BigInt(rows.length) });
+    const mean = rows[0].map((_, i) => rows.reduce((sum, row) => sum + row[i], 0) / rows.length);
+    const all = [...rows, ...plan.extra.map((name) => (name === "root" ? mean : mean.map(() => 0)))];
+    const [k, rowsOut] = [all.length, Number(plan.rows_out)];
+    const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
+    const table = Float64Array.from(all.flatMap((a) => all.map((b) => dot(a, b))));
+    const weights = Float64Array.from(all, (_, i) => examples[i] ?? 0);
+    const { mixOut } = this.block(op.DECIDE, { k, table, weights, mixOut: new Float64Array(rowsOut * k) });
+    return Array.from({ length: rowsOut }, (_, r) => [...mixOut.slice(r * k, (r + 1) * k)]);
+  }
+
+  /** ATTACK of the first of `attackers` attackers in one piece. */
+  attack(honest, own, attackers) {
+    const floats = (values) => Float32Array.from(values);
+    const table = Float64Array.of(honest.length + attackers, attackers, 0);
+    const fields = { n: own.length, rows: honest.map(floats), base: floats(own), table, out: floats(own).fill(NaN) };
+    return [...this.block(op.ATTACK, fields).out];
+  }
+
+  /** SELECT of `size` clients, given as [examples, last loss, last round]. */
+  select(clients, size) {
+    const fields = { k: clients.length, table: Float64Array.from(clients.flat()), mixOut: new Float64Array(size) };
+    return [...this.block(op.SELECT, fields).mixOut];
+  }
+
   /** REDUCE over rows of equal length. */
   reduce(rows, weights = undefined) {
     const vectors = rows.map((row) => Float32Array.from(row));
@@ -143,8 +177,8 @@ export class Testbed {
 
   /** STEP_BEGIN of a round in which 10 of 100 clients took part. */
   stepBegin(round) {
-    const sums = { weight_sum: 10, aggregate_norm2: 1 };
-    return this.call(op.STEP_BEGIN, { round: BigInt(round), accepted: 10n, num_clients: 100n, ...sums });
+    const counts = { round: BigInt(round), accepted: 10n, cohort: 10n, num_clients: 100n, expected_cohort: 10 };
+    return this.call(op.STEP_BEGIN, { ...counts, weight_sum: 10, denominator: 10, aggregate_norm2: 1 });
   }
 
   /** STEP over a whole model: `[new weights, new states]`. */
@@ -158,11 +192,24 @@ export class Testbed {
 
   /** SCAN_PLAN, then APPLY piece by piece. */
   apply(values, piece) {
+    return this.applyWithHeaders(values, piece).values;
+  }
+
+  /** The same, with the side header of each piece. */
+  applyWithHeaders(values, piece) {
     const vector = Float32Array.from(values);
     const scan = this.#scan(vector);
-    return pieces(vector, piece).flatMap(({ offset, part }) => {
-      const fields = { offset, n: part.length, table: scan.ofPiece(part), out: part };
-      return [...this.block(op.APPLY, fields).out];
+    const done = pieces(vector, piece).map(({ part, ...place }) => {
+      const output = new Uint8Array(this.manifest.max_header ?? 0);
+      return this.block(op.APPLY, { ...place, table: scan.ofPiece(part), out: part, output });
+    });
+    return { values: done.flatMap(({ out }) => [...out]), headers: done.map(({ output }) => output) };
+  }
+
+  /** UNDO piece by piece. */
+  undo(values, piece, headers) {
+    return pieces(Float32Array.from(values), piece).flatMap(({ part, ...place }) => {
+      return [...this.block(op.UNDO, { ...place, out: part, input: Uint8Array.from(headers[place.unit]) }).out];
     });
   }
 
@@ -171,9 +218,9 @@ export class Testbed {
     const { num, den, plus } = this.manifest.max_encoded;
     const vector = Float32Array.from(values);
     const scan = this.#scan(vector);
-    return pieces(vector, piece).map(({ offset, part }) => {
+    return pieces(vector, piece).map(({ part, ...place }) => {
       const output = new Uint8Array(Math.floor((part.length * num) / den) + plus);
-      return this.block(op.ENCODE, { offset, n: part.length, rows: [part], table: scan.ofPiece(part), output }).output;
+      return this.block(op.ENCODE, { ...place, rows: [part], table: scan.ofPiece(part), output }).output;
     });
   }
 
@@ -182,14 +229,20 @@ export class Testbed {
     let offset = 0;
     return encoded.flatMap((piece, index) => {
       const n = sizes[index];
-      const out = this.block(op.DECODE, { offset, n, input: Uint8Array.from(piece), out: new Float32Array(n).fill(NaN) }).out;
+      const fields = { offset, unit: index, n, input: Uint8Array.from(piece), out: new Float32Array(n).fill(NaN) };
       offset += n;
-      return [...out];
+      return [...this.block(op.DECODE, fields).out];
     });
   }
 
+  /** Measures a whole vector as the plan asks, with the stage's own scan. */
   #scan(vector) {
-    return new Scan(this.call(op.SCAN_PLAN, { n: BigInt(vector.length), vector: 0n }), vector);
+    const plan = this.call(op.SCAN_PLAN, { n: BigInt(vector.length), vector: 0n });
+    let own = new Float64Array(Number(plan.scan ?? 0n));
+    for (const { part, ...place } of own.length > 0 ? pieces(vector, 65_536) : []) {
+      own = this.block(op.SCAN, { ...place, rows: [part], table: own, mixOut: new Float64Array(own.length) }).mixOut;
+    }
+    return new Scan(plan, vector, own);
   }
 
   #checked(code) {
@@ -231,12 +284,12 @@ export class Testbed {
   }
 }
 
+/** The parts of a vector, with their `offset`, `unit` and `n`. */
 function pieces(vector, piece) {
-  const parts = [];
-  for (let offset = 0; offset < vector.length; offset += piece) {
-    parts.push({ offset, part: vector.slice(offset, offset + piece) });
-  }
-  return parts;
+  return Array.from({ length: Math.ceil(vector.length / piece) }, (_, unit) => {
+    const part = vector.slice(unit * piece, (unit + 1) * piece);
+    return { offset: unit * piece, unit, n: part.length, part };
+  });
 }
 
 /** Every declared parameter with its default, or the given value; integers travel as I64. */

@@ -10,6 +10,7 @@ import { imports } from "../testing/host.mjs";
 import { build, root } from "./build.mjs";
 
 const file = build("probe");
+const roles = build("roles");
 const vectors = (name) => JSON.parse(readFileSync(join(root, `../../tests/vectors/abi/${name}.json`), "utf8"));
 
 function instance() {
@@ -192,7 +193,8 @@ function lean(early = 64) {
   const out = put(new Uint8Array(8));
   assert.equal(exports.colla_create(put(config), config.length, 0, out), 0);
   const context = new DataView(exports.memory.buffer).getUint32(out, true);
-  const message = encode({ round: 3n, accepted: 2n, num_clients: 9n, weight_sum: 1, aggregate_norm2: 2 });
+  const counts = { round: 3n, accepted: 2n, cohort: 2n, num_clients: 9n, expected_cohort: 2 };
+  const message = encode({ ...counts, weight_sum: 1, denominator: 1, aggregate_norm2: 2 });
   const [unusable, messageAt] = [put(new Uint8Array(9).fill(7)), put(message)];
   const row = put(new Uint8Array(400));
   const rows = put(new Uint8Array(Uint32Array.of(row, row, row).buffer));
@@ -277,6 +279,68 @@ test("roles share what every role answers, and a failed create says why", () => 
   assert.throws(() => Testbed.open(file, { rank: -2 }), new PluginError(-2, "`rank` = -2 is below -1"));
   const bare = instance();
   assert.equal(bare.colla_create(0, 0, 0, bare.colla_alloc(8, 8)), -2);
+});
+
+test("a client plans phases, ends with vectors and states, and weighs its vectors", () => {
+  const plugin = Testbed.open(roles);
+  const plan = plugin.call(op.CLIENT_BEGIN, { round: 1n, client: 0n, num_examples: 5n });
+  const upload = { terms: [{ term: "linear", scale: -1, slot: "c" }], steps: 3n };
+  const own = { terms: [{ term: "prox", mu: 0.5, toward: "own" }], slot: "own", epochs: 2n };
+  assert.deepEqual(plan, { phases: [upload, own] });
+  const floats = (...values) => Float32Array.from(values);
+  const done = plugin.block(op.CLIENT_END, {
+    n: 5, rows: [floats(9, 8, 7, 6, 5)], base: floats(1, 2, 3, 4, 5), states: [floats(0, 0, 0, 0, 0)],
+    rowsOut: [floats(9, 9, 9, 9, 9)], table: Float64Array.of(10, 2, 0.1, 0, 1),
+  });
+  // (local − received)/2.
+  assert.deepEqual([done.states[0], done.rowsOut[0]], [floats(4, 3, 2, 1, 0), floats(4, 3, 2, 1, 0)]);
+  const weigh = (columns, vector) => {
+    const table = Float64Array.from({ length: 2 * columns }, (_, i) => i);
+    return [...plugin.block(op.WEIGH, { k: 2, vector, table, mixOut: new Float64Array(2) }).mixOut];
+  };
+  // Column 4 is the training loss; before training the plugin gives the number of the vector, from 0 on.
+  assert.deepEqual([weigh(7, 1), weigh(4, 3)], [[4, 11], [2, 2]]);
+  assert.throws(() => weigh(3, 1), { code: -1, message: "WEIGH needs a `table` of k rows with at least 4 columns" });
+  assert.throws(() => weigh(4, 0), { code: -3 }, "the update is the aggregate's");
+  const other = Testbed.open(file);
+  assert.throws(() => other.block(op.CLIENT_END, { n: 0 }), { code: -3 });
+});
+
+test("a stage scans frame by frame, and what it put into the header undoes it", () => {
+  const plugin = Testbed.open(roles);
+  const vector = Array.from({ length: 70_000 }, (_, i) => (i === 69_999 ? -8 : (i % 5) - 2));
+  const { values, headers } = plugin.applyWithHeaders(vector, 40_000);
+  assert.deepEqual(headers.map((header) => new Float32Array(header.slice().buffer)[0]), [8, 8]);
+  assert.deepEqual(values, vector.map((x) => x / 8));
+  assert.deepEqual(plugin.undo(values, 40_000, headers), vector);
+  assert.throws(() => plugin.undo(values, 40_000, [[], []]), { code: -1 });
+  assert.throws(() => plugin.undo([1], 1, [[0, 0, 0x80, 0x3f, 0]]), /1 bytes too many/);
+});
+
+test("a post stage learns its round and where there is a bound", () => {
+  const plugin = Testbed.open(roles, { post: true });
+  const counts = { round: 1n, accepted: 4n, cohort: 4n, num_clients: 9n, expected_cohort: 4, sampling: "fixed" };
+  const begin = { ...counts, weight_sum: 4, max_weight: 1, denominator: 4 };
+  plugin.call(op.POST_BEGIN, begin);
+  assert.deepEqual(plugin.apply([1, 2], 2), [-1, -2]);
+  const other = Testbed.open(roles, { post: true });
+  other.call(op.SYNC, plugin.call(op.POST_BEGIN, { ...begin, norm_bound: 3 }));
+  assert.deepEqual(other.apply([1, 2], 2), [3, 6]);
+});
+
+test("attackers, mixers and selectors see what the host shows them", () => {
+  const plugin = Testbed.open(roles);
+  assert.deepEqual(plugin.attack([[1, 2, 3], [3, 4, 5]], [9, 9, 9], 1), [-2, -3, -4]);
+  assert.deepEqual(plugin.attack([], [9, 8], 1), [9, 8]);
+  // ‖(3, 4)‖² = 25 and ‖(1, 0)‖² = 1, times the examples; the inner product is 3.
+  assert.deepEqual(plugin.decide([[3, 4], [1, 0]], [2, 7]), [[50, 7, 3]]);
+  assert.throws(() => plugin.block(op.DECIDE, { k: 2, table: new Float64Array(3), mixOut: new Float64Array(2) }), {
+    message: "DECIDE needs at least one row and a `table` of k·k values",
+  });
+  const clients = [[5, 0.1, 1], [0, 9, 1], [5, 0.7, 2], [5, 0, 0], [5, 0.7, 1]];
+  assert.deepEqual(plugin.select(clients, 2), [2, 4]);
+  assert.deepEqual(plugin.select(clients, 6), [0, 2, 3, 4, -1, -1]);
+  assert.deepEqual(plugin.call(op.LAYOUT, { len: 12n }), { piece_state: [12n] });
 });
 
 test("an exception is logged with its place before the trap", () => {

@@ -3,7 +3,9 @@
  * The factor is rounded down, so that the clipped norm never exceeds S; a bound on one client's influence needs that.
  */
 
-import { Normalize, Parameters, Piece, ScanPlan, clipFactor, failed, plugin, scale } from "colla-plugin-sdk/assembly";
+import {
+  Normalize, Output, Parameters, Piece, ScanPlan, clipFactor, failed, plugin, scale,
+} from "colla-plugin-sdk/assembly";
 export * from "colla-plugin-sdk/assembly/exports";
 
 class Clip extends Normalize {
@@ -18,7 +20,7 @@ class Clip extends Normalize {
     return ScanPlan.none().norm2();
   }
 
-  apply(piece: Piece): void {
+  apply(piece: Piece, header: Output): void {
     const norm = piece.measures.value(0);
     if (failed() || norm <= this.norm) return;
     scale(piece.values, clipFactor(norm, this.norm));

@@ -7,7 +7,7 @@
  */
 
 import {
-  Compress, FRAME, Floats, Input, KthAbs, Output, Parameters, Piece, ScanPlan, fail, failed, plugin,
+  Compress, FRAME, Floats, Input, KthAbs, Output, Parameters, Piece, Rows, ScanPlan, fail, failed, plugin,
 } from "colla-plugin-sdk/assembly";
 export * from "colla-plugin-sdk/assembly/exports";
 
@@ -24,7 +24,7 @@ class TopK extends Compress {
     return ScanPlan.none().kthAbs(max<u64>(<u64>(this.ratio * <f64>n + 1e-9), 1));
   }
 
-  encode(source: Piece, output: Output): void {
+  encode(source: Piece, states: Rows, output: Output): void {
     const kth = source.measures.kthAbs(0);
     if (failed() || !fitsAFrame(source.values.length)) return;
     output.putU32(kth.kept);

@@ -8,13 +8,17 @@ import { op } from "../abi";
 import { Block } from "../block";
 import { Input, Output } from "../codec";
 import { failed } from "../error";
-import { Bytes, Floats } from "../views";
+import { Bytes, Rows } from "../views";
 import { require } from "./role";
 import { Piece, Stage } from "./stage";
 
 export abstract class Compress extends Stage {
-  /** ENCODE: at most the manifest's `max_encoded` bytes. `source.values` is only read. */
-  abstract encode(source: Piece, output: Output): void;
+  /**
+   * ENCODE: at most the manifest's `max_encoded` bytes. `source.values` is only read. `states` are the manifest's client
+   * slots in its order, read and written: the encoding client's; none for the downlink and for vectors other than the
+   * update.
+   */
+  abstract encode(source: Piece, states: Rows, output: Output): void;
 
   /**
    * DECODE: exactly the bytes of one ENCODE, but from the network, so check everything. All of `target.values` must be
@@ -26,7 +30,7 @@ export abstract class Compress extends Stage {
     if (operation == op.ENCODE) {
       if (require(block.numRows == 1, "ENCODE", "exactly one row")) {
         const output = new Output(new Bytes(block.output, block.outputCap));
-        this.encode(Piece.of(block, new Floats(load<usize>(block.rows), block.n)), output);
+        this.encode(Piece.of(block, block.firstRow()), block.statesView(), output);
         if (!failed()) block.outputLen = output.length;
       }
       return true;
@@ -37,6 +41,6 @@ export abstract class Compress extends Stage {
       }
       return true;
     }
-    return false;
+    return super.work(operation, block);
   }
 }

@@ -11,13 +11,21 @@ import { fail } from "../error";
 import { Message } from "../value";
 
 export abstract class Role {
-  /** LAYOUT `{len, names, shapes, roles, offsets}`: the model's vectors, once after create. */
-  layout(layout: Message): void {}
+  /**
+   * LAYOUT `{len, names, shapes, roles, offsets}`: the model's tensors, once after create. A plugin with a slot of shape
+   * `piece` replies `{piece_state: List[I64]}`, the elements of such a slot for each piece in order.
+   */
+  layout(layout: Message): Message {
+    return new Message();
+  }
 
   /** SYNC: the control instance's last reply, on the instances of the data plane. */
   sync(reply: Message): void {}
 
-  /** ROUND_BEGIN `{round, cohort}` → what every client's plan gets as `broadcast`, at most 64 KiB. */
+  /**
+   * ROUND_BEGIN `{round, cohort, num_clients, expected_cohort}` → what every client's plan gets as `broadcast`, and what
+   * `sync` brings to the data plane; at most 64 KiB.
+   */
   roundBegin(message: Message): Message {
     return new Message();
   }
@@ -40,6 +48,11 @@ export abstract class Role {
     return false;
   }
 
+  /** Mix and aggregate share operations too. For the export glue. */
+  decides(): bool {
+    return false;
+  }
+
   /** A control operation of this role alone; null if it has no such operation. For the export glue. */
   call(operation: u32, message: Message): Message | null {
     return null;
@@ -53,10 +66,7 @@ export abstract class Role {
   /** A control operation that every role answers; null if it is none. For the export glue. */
   common(operation: u32, message: Message): Message | null {
     switch (operation) {
-      case op.LAYOUT: {
-        this.layout(message);
-        return new Message();
-      }
+      case op.LAYOUT: return this.layout(message);
       case op.SYNC: {
         this.sync(message);
         return new Message();

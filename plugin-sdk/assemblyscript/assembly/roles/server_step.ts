@@ -2,6 +2,7 @@
 
 import { op } from "../abi";
 import { Block } from "../block";
+import { Cohort } from "../cohort";
 import { failed } from "../error";
 import { Message, Value } from "../value";
 import { Floats, Rows } from "../views";
@@ -9,17 +10,42 @@ import { Role, require } from "./role";
 
 /** What is known before the weights move. */
 export class StepBegin {
-  constructor(
-    /** Counted from 1. */
-    public readonly round: u64,
-    /** Clients whose updates are in the aggregate. */
-    public readonly accepted: u64,
-    /** Clients in the federation. */
-    public readonly numClients: u64,
-    public readonly weightSum: f64,
-    /** The aggregate's Euclidean norm. */
-    public readonly aggregateNorm2: f64,
-  ) {}
+  /** Counted from 1. */
+  readonly round: u64;
+  /** Clients whose updates are in the aggregate. */
+  readonly accepted: u64;
+  /** Clients that were asked to train. */
+  readonly cohort: u64;
+  /** Clients in the federation, N. */
+  readonly numClients: u64;
+  /** Clients in a cohort on average: qN for Poisson cohorts. */
+  readonly expectedCohort: f64;
+  /** Σ aₖ. */
+  readonly weightSum: f64;
+  /** What the weighted sum was divided by; 1 for rules that are no sums. */
+  readonly denominator: f64;
+  /** The aggregate's Euclidean norm. */
+  readonly aggregateNorm2: f64;
+  /** Σ of the weights of each of the plugin's own vectors, in the manifest's order. */
+  readonly vectorWeightSums: StaticArray<f64>;
+  /** The accepted clients, where the manifest has `needs`; else no clients. Good for the length of the call. */
+  readonly clients: Cohort;
+  /** Their weights aₖ. */
+  readonly weights: StaticArray<f64>;
+
+  constructor(message: Message) {
+    this.round = message.u64("round");
+    this.accepted = message.u64("accepted");
+    this.cohort = message.u64("cohort");
+    this.numClients = message.u64("num_clients");
+    this.expectedCohort = message.f64("expected_cohort");
+    this.weightSum = message.f64("weight_sum");
+    this.denominator = message.f64("denominator");
+    this.aggregateNorm2 = message.f64("aggregate_norm2");
+    this.vectorWeightSums = message.f64s("vector_weight_sums");
+    this.clients = Cohort.ofMessage(message);
+    this.weights = message.f64s("weights");
+  }
 }
 
 /**
@@ -35,6 +61,8 @@ export class Step {
     public readonly weights: Floats,
     /** Δ, the aggregate update. */
     public readonly update: Floats,
+    /** Raw sums Σ aₖ·vₖ of the plugin's own vectors, in the manifest's order. */
+    public readonly sums: Rows,
     /** The manifest's server slots, in its order; read and written. */
     public readonly states: Rows,
     /** w, after the step. */
@@ -66,30 +94,18 @@ export abstract class ServerStep extends Role {
 
   work(operation: u32, block: Block): bool {
     if (operation != op.STEP) return false;
-    const complete = block.base != 0 && block.out != 0 && block.numRows == 1;
-    if (require(complete, "STEP", "`base`, `out` and exactly one row")) {
-      this.step(
-        new Step(
-          block.offset,
-          block.n,
-          new Floats(block.base, block.n),
-          new Floats(load<usize>(block.rows), block.n),
-          block.statesView(),
-          block.outView(),
-        ),
-      );
+    const complete = block.base != 0 && block.out != 0 && block.numRows > 0;
+    if (require(complete, "STEP", "`base`, `out` and at least one row")) {
+      const weights = new Floats(block.base, block.n);
+      const sums = block.rowsView().from(1);
+      const states = block.statesView();
+      this.step(new Step(block.offset, block.n, weights, block.firstRow(), sums, states, block.outView()));
     }
     return true;
   }
 }
 
 function begin(plugin: ServerStep, message: Message): void {
-  const step = new StepBegin(
-    message.u64("round"),
-    message.u64("accepted"),
-    message.u64("num_clients"),
-    message.f64("weight_sum"),
-    message.f64("aggregate_norm2"),
-  );
+  const step = new StepBegin(message);
   if (!failed()) plugin.begin(step);
 }

@@ -2,10 +2,10 @@
 
 import { op } from "../abi";
 import { Block } from "../block";
-import { failed } from "../error";
+import { fail, failed } from "../error";
 import { Measures, ScanPlan } from "../scan";
 import { Message } from "../value";
-import { Floats } from "../views";
+import { Doubles, Floats } from "../views";
 import { Role, require } from "./role";
 
 /** A frame, tensor or whole vector (the manifest's `unit`). */
@@ -17,7 +17,7 @@ export class Piece {
     public readonly vector: u32,
     public readonly unit: u32,
     public readonly values: Floats,
-    /** What `scan` asked for, measured on the whole vector; nothing in `decode`. */
+    /** What `scan` asked for, measured on the whole vector; nothing in `decode` and `undo`. */
     public readonly measures: Measures,
   ) {}
 
@@ -26,10 +26,28 @@ export class Piece {
   }
 }
 
+/** One frame of a vector in a stage's own scan. Frames have 65,536 elements and come in index order. */
+export class ScanFrame {
+  constructor(
+    public readonly offset: u64,
+    public readonly vector: u32,
+    public readonly values: Floats,
+    /** What the frames before this one gave; zeros before the first. */
+    public readonly before: Doubles,
+    /** What the frames up to this one give; all of it must be written. */
+    public readonly after: Doubles,
+  ) {}
+}
+
 export abstract class Stage extends Role {
   /** SCAN_PLAN: what to measure on a vector of `n` elements before its first piece. */
   scan(n: u64, vector: u32): ScanPlan {
     return ScanPlan.none();
+  }
+
+  /** SCAN: one frame of the stage's own scan, see `ScanPlan.withOwn`. */
+  scanFrame(frame: ScanFrame): void {
+    fail.unsupported("this stage has no scan of its own");
   }
 
   isStage(): bool {
@@ -42,16 +60,14 @@ export abstract class Stage extends Role {
     const vector = message.u32("vector");
     return failed() ? new Message() : this.scan(n, vector).encode();
   }
-}
-
-/** A stage that changes pieces in place. */
-export abstract class Transform extends Stage {
-  /** APPLY: `piece.values` is read and written. */
-  abstract apply(piece: Piece): void;
 
   work(operation: u32, block: Block): bool {
-    if (operation != op.APPLY) return false;
-    if (require(block.out != 0, "APPLY", "`out`")) this.apply(Piece.of(block, block.outView()));
+    if (operation != op.SCAN) return false;
+    const complete = block.numRows == 1 && block.tableLen == block.mixLen;
+    if (require(complete, "SCAN", "exactly one row, and as many values in `table` as in `mix_out`")) {
+      const frame = block.firstRow();
+      this.scanFrame(new ScanFrame(block.offset, block.vector, frame, block.tableView(), block.mixView()));
+    }
     return true;
   }
 }

@@ -100,7 +100,7 @@ export function offsetOf(field: i32): i32 {
     offsetof<Block>("out"), offsetof<Block>("rowsOut"), offsetof<Block>("mixOut"), offsetof<Block>("input"),
     offsetof<Block>("output"), offsetof<Block>("tableLen"), offsetof<Block>("nStates"), offsetof<Block>("nRowsOut"),
     offsetof<Block>("mixLen"), offsetof<Block>("inputLen"), offsetof<Block>("outputCap"), offsetof<Block>("outputLen"),
-    offsetof<Block>("reserved"), offsetof<Block>(),
+    offsetof<Block>("stateN"), offsetof<Block>(),
   ];
   return offsets[field];
 }
@@ -133,7 +133,7 @@ export function fieldOf(at: usize, field: i32): u64 {
     case 21: return block.inputLen;
     case 22: return block.outputCap;
     case 23: return block.outputLen;
-    default: return block.reserved;
+    default: return block.stateN;
   }
 }
 
