@@ -4,8 +4,8 @@ use super::support::{Lab, native};
 use super::wat::{COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, OK, ROWS, first_of_out, manifest, module, plugin};
 use serde_json::Value;
 
-const SHIPPED: [&str; 9] =
-    ["fedavg", "fedprox", "fedavgm", "fedadam", "trimmed-mean", "median", "clip", "topk", "qsgd"];
+const SHIPPED: [&str; 10] =
+    ["fedavg", "fedavg-rows", "fedprox", "fedavgm", "fedadam", "trimmed-mean", "median", "clip", "topk", "qsgd"];
 const CODEC: &str = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
 
 /// Checks a module that must break exactly `law`, with `words` in its line.

@@ -23,6 +23,7 @@ static SHIPPED: &[(&str, &[u8])] = &[
     shipped_file!("fedprox"),
     shipped_file!("fedavgm"),
     shipped_file!("fedadam"),
+    shipped_file!("fedavg-rows"),
     shipped_file!("trimmed-mean"),
     shipped_file!("median"),
     shipped_file!("clip"),

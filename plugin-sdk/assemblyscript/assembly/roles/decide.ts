@@ -58,7 +58,8 @@ export class Gram {
 
   /** Squared Euclidean distance of rows `i` and `j`, at least 0. */
   dist2(i: i32, j: i32): f64 {
-    return max<f64>(this.at(i, i) + this.at(j, j) - 2.0 * this.at(i, j), 0);
+    const dist2 = this.at(i, i) + this.at(j, j) - 2.0 * this.at(i, j);
+    return dist2 > 0 ? dist2 : 0;
   }
 
   /** Squared Euclidean norm of row `i`, where row `zero` is the extra row of zeros. */
