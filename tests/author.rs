@@ -107,7 +107,8 @@ fn a_project_in_assemblyscript_gives_the_same_bytes_in_any_folder_and_says_what_
     }
     let lab = Lab::new();
     let build = |folder: &str| {
-        let arguments = ["plugin", "new", "twin", "--kind", "aggregate-rows", "--lang", "assemblyscript", "--dir", folder];
+        let arguments =
+            ["plugin", "new", "twin", "--kind", "aggregate-rows", "--lang", "assemblyscript", "--dir", folder];
         assert_eq!(colla(&lab, ".", &arguments).code, 0);
         let built = colla(&lab, folder, &["plugin", "build"]);
         assert_eq!(built.code, 0, "{}", built.stderr);

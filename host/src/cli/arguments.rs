@@ -6,7 +6,10 @@ use crate::{
     plugin::{self, project::Language},
 };
 use anyhow::Result;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::{PossibleValuesParser, TypedValueParser}};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use std::path::{Path, PathBuf};
 
 #[derive(Parser)]

@@ -35,7 +35,8 @@ mod tests {
     #[test]
     fn clients_count_by_their_examples() {
         let rows = vec![vec![1.0, 8.0], vec![5.0, -4.0]];
-        let fields = Fields { n: 2, rows: rows.clone(), weights: vec![3.0, 1.0], out: vec![0.0; 2], ..Fields::default() };
+        let fields =
+            Fields { n: 2, rows: rows.clone(), weights: vec![3.0, 1.0], out: vec![0.0; 2], ..Fields::default() };
         let mut plugin = Testbed::<FedAvgRows>::new(&[]);
         // (3·1 + 1·5)/4 and (3·8 − 1·4)/4; without weights the plain means.
         assert_eq!(plugin.block(op::REDUCE, fields).unwrap().out, [2.0, 5.0]);

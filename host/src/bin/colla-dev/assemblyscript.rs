@@ -2,11 +2,7 @@
 
 use anyhow::{Context, Result};
 use colla::plugin::build::assemblyscript::{compile, install};
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 const SDK: &str = "plugin-sdk/assemblyscript";
 

@@ -17,7 +17,11 @@ macro_rules! template {
             kind: $kind,
             manifest: include_str!(concat!("../../../../../plugin-sdk/templates/", $kind, "/manifest.json")),
             source: include_str!(concat!("../../../../../plugin-sdk/assemblyscript/templates/", $kind, "/index.ts")),
-            test: include_str!(concat!("../../../../../plugin-sdk/assemblyscript/templates/", $kind, "/plugin.test.mjs")),
+            test: include_str!(concat!(
+                "../../../../../plugin-sdk/assemblyscript/templates/",
+                $kind,
+                "/plugin.test.mjs"
+            )),
         }
     };
 }
