@@ -4,6 +4,7 @@
 mod assemblyscript;
 mod author;
 mod bad_input;
+mod client_state;
 mod composition;
 mod conformance;
 mod determinism;

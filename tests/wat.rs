@@ -1,4 +1,6 @@
-//! Small WebAssembly plugins by hand: whole in form, and wrong in exactly one thing.
+//! Small WebAssembly plugins by hand: whole in form, and wrong in at most one thing.
+
+use colla_plugin_sdk::Map;
 
 /// A module with a valid manifest whose operations do what `call` and `block` (WAT function bodies) say.
 pub fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
@@ -7,20 +9,34 @@ pub fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
 
 /// The same with a body for `create`, whose configuration is in the locals `$config` and `$len`.
 pub fn module(manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> {
-    assemble("", manifest, create, call, block)
+    assemble("", manifest, &Map::new(), create, call, block)
+}
+
+/// A plugin that answers CLIENT_BEGIN with `plan` and other calls with nothing.
+pub fn planning_plugin(manifest: &str, plan: &Map, block: &str) -> Vec<u8> {
+    let call = "(global.set $reply (select (global.get $plan) (i32.const 0) (i32.eq (local.get $op) (i32.const 4))))
+        (i32.const 0)";
+    assemble("", manifest, plan, OK, call, block)
 }
 
 /// A plugin that can call `$draw`: scope, stream, offset, kind, out, n.
 pub fn drawing_plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     let import = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
-    assemble(import, manifest, OK, call, block)
+    assemble(import, manifest, &Map::new(), OK, call, block)
 }
 
-fn assemble(imports: &str, manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> {
+fn assemble(imports: &str, manifest: &str, plan: &Map, create: &str, call: &str, block: &str) -> Vec<u8> {
+    let plan = plan.encode();
+    let bytes: String = plan.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let len = plan.len();
+    assert!(len < 3000, "the plan lies between 1024 and the first allocation");
     let wat = format!(
         r#"(module
           {imports}
           (memory (export "memory") 4)
+          (data (i32.const 1024) "{bytes}")
+          (global $plan i32 (i32.const {len}))
+          (global $reply (mut i32) (i32.const 0))
           (global $top (mut i32) (i32.const 4096))
           (func (export "colla_abi_version") (result i32) (i32.const 65536))
           (func (export "colla_alloc") (param $size i32) (param $align i32) (result i32)
@@ -37,7 +53,7 @@ fn assemble(imports: &str, manifest: &str, create: &str, call: &str, block: &str
           (func (export "colla_destroy") (param i32))
           (func (export "colla_call") (param $ctx i32) (param $op i32) (param $message i32) (param $len i32) (result i32) {call})
           (func (export "colla_reply") (param $ctx i32) (param $out i32)
-            (i32.store (local.get $out) (i32.const 0)) (i32.store offset=4 (local.get $out) (i32.const 0)))
+            (i32.store (local.get $out) (i32.const 1024)) (i32.store offset=4 (local.get $out) (global.get $reply)))
           (func (export "colla_block") (param $ctx i32) (param $op i32) (param $block i32) (result i32) (local $i i32) {block})
           (func (export "colla_last_error") (param $ctx i32) (param $out i32)
             (i32.store (local.get $out) (i32.const 0)) (i32.store offset=4 (local.get $out) (i32.const 0))))"#
@@ -93,3 +109,39 @@ pub const FILL_ZERO: &str = "(memory.fill (i32.load offset=52 (local.get $block)
 pub const COPY_FIRST_ROW: &str = "(memory.copy (i32.load offset=52 (local.get $block))
     (i32.load (i32.load offset=32 (local.get $block)))
     (i32.shl (i32.load offset=24 (local.get $block)) (i32.const 2))) (i32.const 0)";
+
+/// Runs `body` for each element of the block; its index is `$i`.
+pub fn each_element(body: &str) -> String {
+    format!(
+        "(block $done (loop $next
+           (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
+           {body}
+           (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next)))"
+    )
+}
+
+/// The address of the current element of entry `index` of a list of vectors: `rows`, `states` or `rows_out`.
+pub fn of_list(list: &str, index: usize) -> String {
+    let field = match list {
+        "rows" => 32,
+        "states" => 48,
+        _ => 56,
+    };
+    format!(
+        "(i32.add (i32.load offset={} (i32.load offset={field} (local.get $block))) (i32.shl (local.get $i) (i32.const 2)))",
+        4 * index
+    )
+}
+
+/// The address of the current element of a vector: `base` or `out`.
+pub fn of(vector: &str) -> String {
+    let field = if vector == "base" { 44 } else { 52 };
+    format!("(i32.add (i32.load offset={field} (local.get $block)) (i32.shl (local.get $i) (i32.const 2)))")
+}
+
+/// A body that does `body` for one operation, and nothing, with the status SKIP, for all others.
+pub fn for_operations(operations: &[(u32, &str)]) -> String {
+    operations.iter().fold(String::new(), |all, (op, body)| {
+        all + &format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {body} (return (i32.const 0))))")
+    }) + "(i32.const 1)"
+}

@@ -61,7 +61,7 @@ fn train(bencher: Bencher, name: &str, make: Make) {
         momentum: 0.0,
         weight_decay: 0.0,
         terms: &[],
-        order: BatchOrder { seed: 1, round: 1, client: 1, steps_before: None, shuffle: true },
+        order: BatchOrder { seed: 1, round: 1, client: 1, phase: 0, steps_before: None, shuffle: true },
     };
     let samples = ItemsCount::new(STEPS * BATCH as u64);
     bencher.counter(samples).bench_local(|| trainer.train(&task, &mut out).expect("local training"));

@@ -14,6 +14,10 @@ pub enum Purpose {
     InitialWeights,
     BatchOrder,
     EvaluationCohort,
+    /// Batch order of a personal phase: its number in the run (below 2²⁴).
+    PersonalOrder {
+        phase: u32,
+    },
     /// A plugin's own stream: its position in the run (0..256) and the stream number it chose (below 2¹⁶).
     Plugin {
         position: u8,
@@ -30,6 +34,7 @@ impl Purpose {
             Purpose::InitialWeights => 4 << 24,
             Purpose::BatchOrder => 5 << 24,
             Purpose::EvaluationCohort => 7 << 24,
+            Purpose::PersonalOrder { phase } => 10 << 24 | phase,
             Purpose::Plugin { position, stream } => 6 << 24 | u32::from(position) << 16 | u32::from(stream),
         }
     }

@@ -109,7 +109,7 @@ impl Bench {
             let broadcast = self.instance.call(op::ROUND_BEGIN, &begin)?;
             let message = Map::new().with("round", round).with("client", client).with("num_examples", examples);
             let plan = self.instance.call(op::CLIENT_BEGIN, &message.with("broadcast", broadcast))?;
-            local::parse(&plan).map_err(|problem| failure(&self.name, op::CLIENT_BEGIN, problem))?;
+            local::parse(&plan, &self.manifest, 0).map_err(|problem| failure(&self.name, op::CLIENT_BEGIN, problem))?;
             answer.extend(plan.encode().into_iter().map(f64::from));
         }
         Ok(answer)

@@ -8,11 +8,13 @@ use std::fmt::Display;
 
 /// The exact grid is as coarse as this bound is large: beyond 2²⁰ it would eat into the precision of an update.
 const MAX_UPDATE_BOUND: f64 = 1_048_576.0;
-const MAX_STEPS: usize = 1_000_000_000;
-const MAX_EPOCHS: usize = 1_000_000;
+pub(crate) const MAX_STEPS: usize = 1_000_000_000;
+pub(crate) const MAX_EPOCHS: usize = 1_000_000;
 /// Random streams are keyed by 31 bits of the round.
 const MAX_ROUNDS: usize = 1_000_000_000;
 const MAX_THREADS: usize = 1024;
+/// A tebibyte in MiB.
+const MAX_STATE_MEMORY: usize = 1 << 20;
 
 impl Config {
     /// Errors: `Kind::Config` naming key, value and rule of the first value that is out of range.
@@ -84,6 +86,8 @@ impl Config {
     fn check_host(&self) -> Result<()> {
         let threads = self.host.threads;
         rule("host.threads", threads, threads <= MAX_THREADS, "at most 1024")?;
+        let memory = self.host.state_memory;
+        rule("host.state-memory", memory, memory <= MAX_STATE_MEMORY, "at most 1048576")?;
         for hash in &self.host.allow_native {
             rule("host.allow-native", format!("\"{hash}\""), is_blake3(hash), "the 64 hexadecimal digits of a BLAKE3")?;
         }

@@ -10,6 +10,8 @@ mod load;
 mod overrides;
 mod resolve;
 
+pub(crate) use check::{MAX_EPOCHS, MAX_STEPS};
+
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -270,6 +272,9 @@ pub struct Host {
     pub device: String,
     /// Agents, one per thread. 0 (default) means one per core.
     pub threads: usize,
+    /// MiB of memory for what plugins keep of clients between rounds (vectors × clients that took part × weights × 4
+    /// bytes), at most 2²⁰; more goes to a temporary file. Default 2048.
+    pub state_memory: usize,
     /// Run directory. Default: the next free `runs/0001`, `runs/0002`, …
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<PathBuf>,
@@ -369,7 +374,7 @@ impl Default for Evaluate {
 
 impl Default for Host {
     fn default() -> Self {
-        Host { device: "cpu".into(), threads: 0, out: None, allow_native: Vec::new() }
+        Host { device: "cpu".into(), threads: 0, state_memory: 2048, out: None, allow_native: Vec::new() }
     }
 }
 

@@ -1,11 +1,14 @@
 //! One agent: a built model that clients pass through.
 
-use super::{AgentSpec, ClientReport, ClientTask, RoundJob, at_client};
+use super::{
+    AgentSpec, ClientReport, ClientTask, Evaluation, RoundJob, at_client,
+    client_side::{ClientSide, resolve},
+};
 use crate::{
     error::{Fault, Kind},
     stages::Stages,
-    strategy::{aggregate::Collect, grid::GridSum},
-    train::{BatchOrder, Layout, LocalTask, Part, Score, Trainer},
+    strategy::{aggregate::Collect, client_slots::OpenSlots, grid::GridSum},
+    train::{BatchOrder, Layout, LocalTask, Score, Term, Trainer},
 };
 use anyhow::Result;
 
@@ -14,6 +17,7 @@ pub struct Agent {
     layout: Layout,
     trainer: Box<dyn Trainer>,
     stages: Stages,
+    side: ClientSide,
     /// Local weights, then the update: P values, kept from client to client.
     update: Vec<f32>,
     /// This round's partial sum, once there is one.
@@ -26,6 +30,7 @@ impl Agent {
         Ok(Agent {
             trainer: spec.model.trainer(spec.data.clone())?,
             stages: Stages::new(&spec.stages, spec.run_seed, &layout)?,
+            side: ClientSide::new(spec, &layout)?,
             update: vec![0.0; layout.len()],
             sum: None,
             spec: spec.clone(),
@@ -33,9 +38,10 @@ impl Agent {
         })
     }
 
-    /// Tells the agent's stages what their plugins broadcast.
+    /// Tells the agent's instances what their plugins broadcast.
     pub fn begin_round(&mut self, job: &RoundJob<'_>) -> Result<()> {
-        self.stages.begin_round(job.broadcasts)
+        self.stages.begin_round(job.broadcasts)?;
+        self.side.begin_round(job)
     }
 
     /// Trains one client and hands its update to the round's sum or rows.
@@ -44,7 +50,10 @@ impl Agent {
     }
 
     fn try_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
-        let local = self.trainer.train(&self.local_task(job, task), &mut self.update)?;
+        let mut slots = OpenSlots::open(&self.spec.client_plugins, task.client, job.weights, &self.spec.clients)?;
+        let terms = resolve(&task.terms, &slots, job);
+        let local = self.trainer.train(&self.local_task(job, task, &terms), &mut self.update)?;
+        self.side.trained(&self.update);
         for (local, received) in self.update.iter_mut().zip(job.weights) {
             *local -= received;
         }
@@ -54,21 +63,40 @@ impl Agent {
             Collect::Rows(_) => f32::MAX,
         };
         self.check("local training", bound)?;
+        let base = self.local_task(job, task, &[]);
+        self.side.train_personal(self.trainer.as_mut(), &self.spec, &base, job, task, &mut slots)?;
+        // Vectors are always summed.
+        let vector_bound = self.spec.update_bound as f32;
+        self.side.end(job, task, local, vector_bound, &mut slots)?;
         let upload_bytes = self.stages.transfer(&mut self.update, job.round, task.client, &self.spec.clients)?;
         self.check("the stages", bound)?;
+        let vector_bytes = self.side.transfer(&mut self.stages, &self.spec, job, task, vector_bound)?;
         match job.collect {
             Collect::Sum(grid) => {
                 self.sum.get_or_insert_with(|| GridSum::new(grid, job.weights.len())).fold(task.weight, &self.update)
             }
             Collect::Rows(rows) => rows.put(task.slot, &self.update),
         }
+        self.side.fold(job, task);
+        slots.commit(task.client, &self.spec.clients)?;
         if self.spec.train.persist_iterator {
             self.spec.clients.add_steps(task.client, local.steps);
         }
-        Ok(ClientReport { slot: task.slot, client: task.client, num_examples: task.rows.len(), local, upload_bytes })
+        Ok(ClientReport {
+            slot: task.slot,
+            client: task.client,
+            num_examples: task.rows.len(),
+            local,
+            upload_bytes: upload_bytes + vector_bytes,
+        })
     }
 
-    fn local_task<'a>(&self, job: &RoundJob<'a>, task: &'a ClientTask<'a>) -> LocalTask<'a> {
+    fn local_task<'a>(
+        &self,
+        job: &RoundJob<'a>,
+        task: &'a ClientTask<'a>,
+        terms: &'a [Term<&'a [f32]>],
+    ) -> LocalTask<'a> {
         let train = &self.spec.train;
         LocalTask {
             start: job.weights,
@@ -78,11 +106,12 @@ impl Agent {
             learning_rate: train.learning_rate,
             momentum: train.momentum,
             weight_decay: train.weight_decay,
-            terms: &task.terms,
+            terms,
             order: BatchOrder {
                 seed: self.spec.run_seed,
                 round: job.round,
                 client: task.client.0.into(),
+                phase: 0,
                 steps_before: train.persist_iterator.then(|| self.spec.clients.steps(task.client)),
                 shuffle: train.shuffle,
             },
@@ -114,7 +143,18 @@ impl Agent {
         self.sum.take()
     }
 
-    pub fn evaluate(&mut self, weights: &[f32], part: Part, rows: &[u32]) -> Result<Score> {
-        self.trainer.evaluate(weights, part, rows)
+    /// Sums of the own vectors of the clients that passed through, a place for each vector.
+    pub fn take_vector_sums(&mut self) -> Vec<Option<GridSum>> {
+        self.side.take_sums()
+    }
+
+    pub fn evaluate(&mut self, weights: &[f32], of: &Evaluation<'_>) -> Result<Score> {
+        match (of.personal, &self.spec.client_plugins.personal) {
+            (Some(client), Some(slot)) => {
+                let own = slot.values(client, weights, &self.spec.clients)?;
+                self.trainer.evaluate(&own, of.part, of.rows)
+            }
+            _ => self.trainer.evaluate(weights, of.part, of.rows),
+        }
     }
 }

@@ -52,35 +52,43 @@ impl Compressor {
         self.decoder.sync(broadcasts)
     }
 
-    /// Replaces the update by what the server decodes, and returns the bytes that travelled.
-    pub fn transfer(&mut self, update: &mut [f32], round: u64, client: ClientId, states: &ClientStates) -> Result<u64> {
+    /// Replaces a vector, 0 being the update, by what the server decodes, and returns the bytes that travelled.
+    pub fn transfer(
+        &mut self,
+        vector: u32,
+        update: &mut [f32],
+        round: u64,
+        client: ClientId,
+        states: &ClientStates,
+    ) -> Result<u64> {
         if !self.error_feedback {
-            self.encode(update, round, client)?;
-            self.decode(update, round, client)?;
+            self.encode(vector, update, round, client)?;
+            self.decode(vector, update, round, client)?;
             return Ok(self.message.len() as u64);
         }
-        let mut residual = states.take_residual(client, update.len());
+        let mut residual = states.residual(vector, client, update.len())?;
         for (r, u) in residual.iter_mut().zip(update.iter()) {
             *r += u;
         }
-        self.encode(&residual, round, client)?;
-        self.decode(update, round, client)?;
+        self.encode(vector, &residual, round, client)?;
+        self.decode(vector, update, round, client)?;
         for (r, sent) in residual.iter_mut().zip(update.iter()) {
             *r -= sent;
         }
-        states.keep_residual(client, residual);
+        states.keep_residual(vector, client, residual)?;
         Ok(self.message.len() as u64)
     }
 
-    fn encode(&mut self, vector: &[f32], round: u64, client: ClientId) -> Result<()> {
+    fn encode(&mut self, vector: u32, values: &[f32], round: u64, client: ClientId) -> Result<()> {
         let stage = &mut self.encoder;
-        let mut scan = stage.begin(vector, round, client);
+        let mut scan = stage.begin(values, round, client);
         self.message.clear();
         for unit in 0..stage.pieces.len() {
             let range = stage.pieces[unit].clone();
-            let (data, table) = stage.load(&mut scan, &vector[range.clone()]);
+            let (data, table) = stage.load(&mut scan, &values[range.clone()]);
             let block = Block {
                 offset: range.start as u64,
+                vector,
                 unit: unit as u32,
                 n: data.len,
                 rows: &[data],
@@ -94,7 +102,7 @@ impl Compressor {
         Ok(())
     }
 
-    fn decode(&mut self, vector: &mut [f32], round: u64, client: ClientId) -> Result<()> {
+    fn decode(&mut self, vector: u32, values: &mut [f32], round: u64, client: ClientId) -> Result<()> {
         let stage = &mut self.decoder;
         stage.key_streams(round, client);
         for (unit, piece) in self.message.pieces().enumerate() {
@@ -105,6 +113,7 @@ impl Compressor {
             stage.instance.floats_mut(data).fill(0.0);
             let block = Block {
                 offset: range.start as u64,
+                vector,
                 unit: unit as u32,
                 n: data.len,
                 input: Some(Span { len: piece.len(), ..self.received }),
@@ -115,7 +124,7 @@ impl Compressor {
             if done.skipped {
                 return Err(failure(&stage.name, op::DECODE, "skipped a piece; it must write every value").into());
             }
-            stage.store(data, op::DECODE, &mut vector[range])?;
+            stage.store(data, op::DECODE, &mut values[range])?;
         }
         Ok(())
     }

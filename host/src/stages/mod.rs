@@ -67,8 +67,23 @@ impl Stages {
             normalizer.apply(update, round, client)?;
         }
         match &mut self.compress {
-            Some(compressor) => compressor.transfer(update, round, client, states),
+            Some(compressor) => compressor.transfer(0, update, round, client, states),
             None => Ok(wire::plain_bytes(update.len())),
+        }
+    }
+
+    /// The same for a vector that the client uploads besides its update, counted from 1: it is encoded and nothing else.
+    pub fn transfer_vector(
+        &mut self,
+        vector: u32,
+        values: &mut [f32],
+        round: u64,
+        client: ClientId,
+        states: &ClientStates,
+    ) -> Result<u64> {
+        match &mut self.compress {
+            Some(compressor) => compressor.transfer(vector, values, round, client, states),
+            None => Ok(wire::plain_bytes(values.len())),
         }
     }
 }

@@ -184,6 +184,16 @@ fn check(plugins: &[Plugin]) -> Result<()> {
             ));
         }
     }
+    let personal: Vec<&str> =
+        plugins.iter().map(|p| p.manifest()).filter(|m| m.personal.is_some()).map(|m| m.name.as_str()).collect();
+    if let [first, second, ..] = personal[..] {
+        return Err(Fault::new(
+            Kind::Config,
+            format!(
+                "plugins `{first}` and `{second}` — both keep the personal model of a client, which only one can; leave one out"
+            ),
+        ));
+    }
     if !plugins.iter().any(|p| p.manifest().kinds.contains(&Role::Aggregate)) {
         return Err(Fault::new(Kind::Config, "plugins — none plays the role aggregate; add `fedavg`"));
     }
@@ -192,12 +202,12 @@ fn check(plugins: &[Plugin]) -> Result<()> {
 
 /// What a manifest asks for and this host cannot give is refused, never ignored.
 fn check_alone(manifest: &Manifest) -> Result<()> {
-    let client_state = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client).map(|slot| &slot.name);
+    let of_clients = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client);
+    let client_state = of_clients.filter(|_| !manifest.has(Role::Client)).map(|slot| &slot.name);
     let asked = [
         ("requires", manifest.requires.first().map(|requirement| format!("{requirement:?}"))),
         ("needs", manifest.needs.first().map(|need| format!("{need:?}"))),
         ("keeps client state", client_state.into_iter().next().cloned()),
-        ("uploads the vector", manifest.vectors.first().map(|vector| vector.name.clone())),
         ("has the header of", (manifest.max_header > 0).then(|| format!("{} bytes", manifest.max_header))),
     ]
     .into_iter()

@@ -181,7 +181,7 @@ impl Case {
     }
 
     fn order(&self) -> BatchOrder {
-        BatchOrder { seed: 7, round: 3, client: 11, steps_before: None, shuffle: true }
+        BatchOrder { seed: 7, round: 3, client: 11, phase: 0, steps_before: None, shuffle: true }
     }
 
     fn steps(&self) -> u64 {

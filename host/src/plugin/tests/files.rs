@@ -140,6 +140,88 @@ fn manifests_that_contradict_themselves_are_refused() {
     let many: Vec<String> = (0..65).map(|i| beta.replace("beta", &format!("p{i}"))).collect();
     lie(beta, &many.join(","), "`params` has 65 entries; at most 64 are allowed");
     let state = |init: &str| format!(r#""state":[{{"name":"m","scope":"server","init":{init}}}],"summary""#);
+    lie("\"summary\"", &state("1e99"), "state `m` belongs to the role server-step, which `kinds` does not name");
+}
+
+#[test]
+fn declarations_of_state_vectors_and_stages_that_cannot_hold_are_refused() {
+    let says = |kinds: &str, fields: &str, expected: &str| {
+        let manifest = MANIFEST.replace("[\"aggregate\"]", kinds).replace("\"reduce\":[\"rows\"],", "");
+        let manifest = manifest.replace("\"summary\"", &format!("{fields},\"summary\""));
+        let answer = Manifest::parse(&manifest).err().unwrap_or_else(|| "fine".into());
+        assert!(answer.contains(expected), "{answer} for {manifest}");
+    };
+    let state = |scope: &str, rest: &str| format!(r#""state":[{{"name":"m","scope":"{scope}"{rest}}}]"#);
+    let server = |rest: &str| state("server", rest);
+    let client = |rest: &str| state("client", rest);
+    says(r#"["server-step"]"#, &server(r#","init":1e99"#), "state `m` starts from 1e99, which no 32-bit float holds");
+    says(r#"["server-step"]"#, &server(r#","init":"gamma""#), "state `m` starts from `gamma`, which is no numeric");
+    says(r#"["server-step"]"#, &server(r#","init":"beta""#), "fine");
+    says(r#"["server-step"]"#, &server(r#","init":"initial-weights""#), "fine");
+    says(r#"["server-step"]"#, &server(r#","init":"received-weights""#), "which the server has none of");
+    says(r#"["client"]"#, &client(r#","init":"received-weights""#), "fine");
+    says(r#"["client"]"#, &client(r#","broadcast":true"#), "only slots of scope server can be");
+    says(r#"["client"]"#, &client(r#","shape":"piece""#), "which client slots of compressors have");
+    says(r#"["aggregate"]"#, &client(""), "belongs to the role client or compress");
+    let vectors = r#""vectors":[{"name":"delta-c"}]"#;
+    says(r#"["client"]"#, vectors, "`kinds` must name both");
+    says(r#"["client","server-step"]"#, vectors, "fine");
+    says(r#"["client"]"#, r#""personal":"v""#, "`personal` is `v`; it must be a slot of scope client");
+    says(r#"["client"]"#, r#""max_header":8"#, "`max_header` is given, but `kinds` has no \"normalize\"");
+    says(r#"["normalize"]"#, r#""max_header":5000"#, "`max_header` is 5000; at most 4096 bytes");
+    says(r#"["post"]"#, r#""norm":"keeps""#, "`kinds` has neither");
+    says(r#"["normalize"]"#, r#""norm":"keeps","norm_bound":"beta""#, "but `norm` is not \"bounds\"");
+    says(r#"["normalize"]"#, r#""norm":"bounds","norm_bound":"gamma""#, "which is no numeric parameter");
+    says(r#"["normalize"]"#, r#""norm":"bounds","norm_bound":"beta""#, "fine");
+    says(r#"["mix","aggregate"]"#, r#""rng":false"#, "only one of mix and aggregate");
+    says(r#"["client"]"#, r#""requires":["luck"]"#, "unknown variant `luck`");
+}
+
+#[test]
+fn manifests_that_are_not_what_they_must_be_are_refused() {
+    lie("{", "", "its manifest is not valid JSON: ");
+    lie("\"abi\":\"1.0\",", "", "its manifest has no text field `abi`, for example \"1.0\"");
+    lie("\"version\":\"0.1.0\",", "", "its manifest is wrong at `.`: missing field `version`");
+    lie("\"summary\"", "\"sumary\"", "its manifest is wrong at `sumary`: unknown field `sumary`");
+    lie(
+        "\"aggregate\"",
+        "\"agregate\"",
+        "its manifest is wrong at `kinds[0]`: unknown variant `agregate`, expected one of",
+    );
+    lie("\"rows\"", "\"columns\"", "its manifest is wrong at `reduce[0]`: unknown variant `columns`, expected one of");
+    lie("[\"aggregate\"]", "[]", "`kinds` is empty; name at least one role");
+    lie("[\"aggregate\"]", "[\"aggregate\",\"aggregate\"]", "names a role twice");
+    lie("\"guest\"", "\"Guest\"", "`name` is `Guest`; use 1 to 64 lower-case letters");
+    lie("\"guest\"", "\"../guest\"", "`name` is `../guest`; use");
+    lie("0.1.0", "0.1.0\\u001b[2J", "the text `0.1.0[2J` has characters that do not print");
+}
+
+#[test]
+fn manifests_that_contradict_themselves_are_refused() {
+    lie("[\"aggregate\"]", "[\"client\"]", "`reduce` is given, but `kinds` has no \"aggregate\"");
+    lie("[\"rows\"]", "[\"rows\",\"gram\"]", "is no known combination");
+    lie("[\"aggregate\"]", "[\"aggregate\",\"compress\"]", "a compressor must give `max_encoded`");
+    let codec = |max: &str| format!("[\"aggregate\"],\"max_encoded\":{max}");
+    lie("[\"aggregate\"]", &codec(r#"{"num":1,"den":1,"plus":0}"#), "`max_encoded` is given, but `kinds` has no");
+    let codec = "[\"aggregate\",\"compress\"],\"max_encoded\":{\"num\":1,\"den\":0,\"plus\":0}";
+    lie("[\"aggregate\"]", codec, "`max_encoded.den` is 0");
+    lie(
+        "\"default\":0.5",
+        "\"default\":1.5",
+        "the default of parameter `beta` is 1.5, but it must be at least 0 and at most 1",
+    );
+    lie("\"default\":0.5", "\"default\":true", "the default of parameter `beta` is true, but it must be a number");
+    lie("\"min\":0", "\"min\":2", "parameter `beta` allows nothing: min 2, max 1");
+    lie("\"min\":0,", "\"exclusive_min\":true,", "parameter `beta` excludes a bound that it does not give");
+    lie("\"float\"", "\"choice\"", "parameter `beta` is no number, but has `min` or `max`");
+    lie("\"doc\"", "\"choices\":[\"a\"],\"doc\"", "`choices` belong to the type \"choice\" and only to it");
+    lie("\"beta\"", "\"blake3\"", "parameter `blake3` has a name that the host uses itself");
+    lie("\"beta\"", "\"error-feedback\"", "parameter `error-feedback` has a name that the host uses itself");
+    let beta = r#"{"name":"beta","type":"float","default":0.5,"min":0,"max":1,"doc":"d"}"#;
+    lie(beta, &format!("{beta},{beta}"), "`params` has two entries named `beta`");
+    let many: Vec<String> = (0..65).map(|i| beta.replace("beta", &format!("p{i}"))).collect();
+    lie(beta, &many.join(","), "`params` has 65 entries; at most 64 are allowed");
+    let state = |init: &str| format!(r#""state":[{{"name":"m","scope":"server","init":{init}}}],"summary""#);
     lie("\"summary\"", &state("1e99"), "state `m` starts from 1e99, which no 32-bit float holds");
     lie("\"summary\"", &state("\"gamma\""), "state `m` starts from `gamma`, which is no numeric parameter");
     assert!(Manifest::parse(&MANIFEST.replace("\"summary\"", &state("\"beta\""))).is_ok());
