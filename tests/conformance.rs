@@ -8,8 +8,9 @@ use super::wat::{
 use colla_plugin_sdk::Map;
 use serde_json::Value;
 
-const SHIPPED: [&str; 21] = [
+const SHIPPED: [&str; 22] = [
     "fedavg",
+    "fedavg-rows",
     "q-fedavg",
     "fedprox",
     "scaffold",

@@ -7,6 +7,7 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
     let lab = Lab::new();
     for plugin in [
         "fedavg:weights=uniform",
+        "fedavg-rows",
         "q-fedavg:q=0.5",
         "fedprox:mu=0.3",
         "fedavgm",

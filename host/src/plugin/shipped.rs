@@ -25,6 +25,7 @@ static SHIPPED: &[(&str, &[u8])] = &[
     shipped_file!("ditto"),
     shipped_file!("fedavgm"),
     shipped_file!("fedadam"),
+    shipped_file!("fedavg-rows"),
     shipped_file!("q-fedavg"),
     shipped_file!("trimmed-mean"),
     shipped_file!("median"),

@@ -3,6 +3,8 @@
 //! Where in the flow: compiled in, so that the binary alone can make a project. `{{name}}` and `{{role}}` are filled in.
 //! What it never does: hold text of its own. What an author gets is what the tests compile.
 
+pub mod assemblyscript;
+
 /// A small working method of one role.
 pub struct Template {
     /// The word on the command line.
