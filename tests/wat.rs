@@ -17,6 +17,12 @@ pub fn planning_plugin(manifest: &str, plan: &Map, block: &str) -> Vec<u8> {
     replying_plugin(manifest, &[(op::CLIENT_BEGIN, plan.clone())], block)
 }
 
+/// A plugin that answers every control operation with `reply`.
+pub fn answering_plugin(manifest: &str, reply: &Map, block: &str) -> Vec<u8> {
+    let (data, answer) = reply_at(REPLIES_AT, reply);
+    assemble(&data, manifest, OK, &(answer + OK), block)
+}
+
 /// A plugin that can call `$draw`: scope, stream, offset, kind, out, n.
 pub fn drawing_plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     let import = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
@@ -38,18 +44,24 @@ pub fn replying_plugin(manifest: &str, replies: &[(u32, Map)], block: &str) -> V
     let (mut data, mut call, mut at) = (String::new(), String::new(), REPLIES_AT);
     call += "(global.set $reply (i32.const 0)) (global.set $reply_len (i32.const 0))";
     for (op, reply) in replies {
-        let bytes = reply.encode();
-        let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
-        data += &format!("(data (i32.const {at}) \"{escaped}\")");
-        call += &format!(
-            "(if (i32.eq (local.get $op) (i32.const {op})) (then
-               (global.set $reply (i32.const {at})) (global.set $reply_len (i32.const {}))))",
-            bytes.len()
-        );
-        at += bytes.len();
+        let (segment, answer) = reply_at(at, reply);
+        data += &segment;
+        call += &format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {answer}))");
+        at += reply.encode().len();
     }
-    assert!(at < FIRST_ALLOCATION, "the replies fit below what is allocated");
     assemble(&data, manifest, OK, &(call + OK), block)
+}
+
+/// A data segment with the reply, and what makes it the answer.
+fn reply_at(at: usize, reply: &Map) -> (String, String) {
+    let bytes = reply.encode();
+    assert!(at + bytes.len() < FIRST_ALLOCATION, "the replies fit below what is allocated");
+    let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let len = bytes.len();
+    (
+        format!("(data (i32.const {at}) \"{escaped}\")"),
+        format!("(global.set $reply (i32.const {at})) (global.set $reply_len (i32.const {len}))"),
+    )
 }
 
 /// Where in memory replies stand, and where allocation begins.
@@ -116,6 +128,8 @@ pub fn manifest(kind: &str, more: &str) -> String {
 
 /// The field of an aggregation over rows.
 pub const ROWS: &str = r#","reduce":["rows"]"#;
+/// The field of an aggregation by distances.
+pub const GRAM: &str = r#","reduce":["gram"]"#;
 /// A body that does nothing and says that all is well.
 pub const OK: &str = "(i32.const 0)";
 /// Fills `out` (pointer at offset 52, count at 24) with one bit pattern.

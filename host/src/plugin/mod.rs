@@ -20,6 +20,7 @@ mod native;
 mod parameters;
 pub mod project;
 mod raw;
+mod setup;
 mod shipped;
 mod spec;
 mod streams;
@@ -31,7 +32,7 @@ mod tests;
 
 pub use crate::error::PluginFailure;
 pub use file::{Form, PluginFile};
-pub use inspect::{Inspected, inspect};
+pub use inspect::{Inspected, Limits, inspect};
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, Span, operation_name};
 pub use loaded::{Origin, Plugin, load};
 pub use log::{Redirected, redirect};
@@ -42,3 +43,4 @@ pub use manifest::{
 pub use parameters::Direction;
 pub use shipped::shipped_names;
 pub use spec::parse as parse_spec;
+pub use wasm::limits::Sandbox;

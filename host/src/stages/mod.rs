@@ -35,7 +35,7 @@ pub use downlink::Downlink;
 pub use measures::{Scan, ScanPlan, norm2};
 pub use own_scan::OwnScan;
 pub use slot_init::SlotInit;
-pub use stage::{Address, Sender, Stage, failure, open};
+pub use stage::{Address, Sender, Stage, failure, open, open_and_listen};
 
 /// A stage of the run: the plugin and its position among all plugins of the run.
 #[derive(Clone)]

@@ -169,7 +169,7 @@ pub fn open(
 }
 
 /// The same, and what it answered to LAYOUT.
-fn open_and_listen(
+pub fn open_and_listen(
     plugin: &Plugin,
     position: u8,
     run_seed: u64,
