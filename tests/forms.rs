@@ -7,11 +7,16 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
     let lab = Lab::new();
     for plugin in [
         "fedavg:weights=uniform",
+        "fedavg-rows",
+        "q-fedavg:q=0.5",
         "fedprox:mu=0.3",
         "fedavgm",
         "fedadam:server-learning-rate=0.02",
         "trimmed-mean:beta=0.2",
         "median",
+        "geometric-median",
+        "multi-krum:f=1,m=2,weights=num-examples",
+        "nnm",
         "clip:norm=0.7",
         "topk:ratio=0.05,error-feedback=true",
         "qsgd:bits=5,error-feedback=true",
