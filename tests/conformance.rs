@@ -2,15 +2,19 @@
 
 use super::support::{Lab, native};
 use super::wat::{
-    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, first_of_out, manifest, module, plugin,
+    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, drawing_plugin, first_of_out, manifest, module,
+    plugin,
 };
 use colla_plugin_sdk::Map;
 use serde_json::Value;
 
-const SHIPPED: [&str; 15] = [
+const SHIPPED: [&str; 22] = [
     "fedavg",
+    "fedavg-rows",
     "q-fedavg",
     "fedprox",
+    "scaffold",
+    "ditto",
     "fedavgm",
     "fedadam",
     "trimmed-mean",
@@ -19,8 +23,12 @@ const SHIPPED: [&str; 15] = [
     "multi-krum",
     "nnm",
     "clip",
+    "standardize",
     "topk",
     "qsgd",
+    "powersgd",
+    "dp-gaussian",
+    "power-of-choice",
     "sign-flip",
     "alie",
 ];
@@ -71,6 +79,7 @@ fn a_file_that_is_no_plugin_or_wants_another_abi_breaks_load() {
     breaks(b"\0asm\x01\0\0\0".to_vec(), "load", "no `colla.manifest` section");
     breaks(plugin(&manifest("client", "").replace("1.0", "2.0"), OK, OK), "load", "built for ABI 2.0");
     breaks(module(&manifest("client", ""), "unreachable", OK, OK), "load", "CREATE");
+    breaks(drawing_plugin(&manifest("client", ""), OK, OK), "load", "it imports `colla_v1.rand_fill`");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Promises, one module each, kept by the real binary and the built plugin files.
 //! One test binary, because each binary costs a link.
 
+mod assemblyscript;
 mod author;
 mod bad_input;
 mod client_state;
@@ -11,8 +12,12 @@ mod forms;
 mod hostile_plugins;
 mod laws;
 mod layering;
+mod methods;
 mod oracles;
+mod outside_plugin;
 mod published;
+mod requirements;
 mod run_directory;
+mod stages;
 mod support;
 mod wat;

@@ -134,7 +134,7 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
     let roles = plugin.manifest().kinds.clone();
     let facts = format!("ABI {}, {} bytes, created with its defaults", plugin.manifest().abi, plugin.size());
     report.tell("load", Ok(facts));
-    let subject = Subject { spec: spec.clone(), plugin, can_draw: inspected.can_draw };
+    let subject = Subject { spec: spec.clone(), plugin, can_draw: inspected.can_draw() };
     report.tell("parameters", laws::parameters(&subject));
     report.tell("random", laws::random(&subject));
     for role in roles {

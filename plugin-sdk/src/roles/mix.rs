@@ -122,6 +122,8 @@ pub trait Mix: Plugin {
     fn decide(&mut self, gram: &Gram<'_>, decision: Decision<'_>) -> Result<()>;
 }
 
+/// The word of manifests.
+pub const KIND: &str = "mix";
 pub const IS_STAGE: bool = false;
 pub const DECIDES: bool = true;
 

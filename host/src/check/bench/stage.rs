@@ -4,7 +4,7 @@ use super::{Bench, cut_to, part, ranges, round_message};
 use crate::{
     check::inputs::{Input, ROWS},
     plugin::{Block, Span, StateScope, StateShape, Unit},
-    stages::{Scan, ScanPlan, capacity, failure},
+    stages::{OwnScan, Scan, ScanPlan, capacity, failure},
 };
 use anyhow::Result;
 use colla_plugin_sdk::{Map, abi::op};
@@ -158,10 +158,18 @@ impl Bench {
         let reply = self.scan_reply()?;
         let plan = ScanPlan::from_reply(&reply, vector.len())
             .map_err(|problem| failure(&self.name, op::SCAN_PLAN, problem))?;
-        match plan.table_len() {
-            0..=super::DOUBLES => Ok(plan.scan(vector)),
-            more => Err(failure(&self.name, op::SCAN_PLAN, format!("asked for {more} values of measures")).into()),
+        if plan.table_len() > super::DOUBLES {
+            let message = format!("asked for {} values of measures", plan.table_len());
+            return Err(failure(&self.name, op::SCAN_PLAN, message).into());
         }
+        let own = match plan.own() {
+            0 => Vec::new(),
+            values => {
+                let scan = OwnScan::new(self.instance.as_mut(), &self.name, values, vector.len())?;
+                scan.run(self.instance.as_mut(), vector)?
+            }
+        };
+        Ok(plan.scan(vector, own))
     }
 
     fn scan_reply(&mut self) -> Result<Map> {
