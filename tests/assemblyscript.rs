@@ -78,3 +78,12 @@ fn the_sdk_passes_its_own_tests() {
     let told = npm(&["test"]);
     assert!(told.contains("# fail 0") && !told.contains("# pass 0"), "{told}");
 }
+
+#[test]
+fn the_tutorial_shows_the_code_of_fedprox() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(ROOT).join(path)).expect("a file of this repository");
+    let tutorial = read("docs/plugins.md");
+    let blocks: Vec<&str> = tutorial.split("```ts\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 1);
+    assert!(read("plugins/fedprox/assembly/index.ts").contains(blocks[0].trim()), "{}", blocks[0]);
+}
