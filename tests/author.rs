@@ -5,14 +5,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every kind of project.
-const KINDS: [&str; 6] = ["client", "normalize", "compress", "aggregate", "aggregate-rows", "server-step"];
+const KINDS: [&str; 11] = [
+    "client",
+    "normalize",
+    "compress",
+    "aggregate",
+    "aggregate-rows",
+    "aggregate-gram",
+    "mix",
+    "attack",
+    "post",
+    "server-step",
+    "select",
+];
 
 /// One build folder for all generated projects: their common dependencies are compiled once.
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("authors")
 }
 
-fn in_lab(lab: &Lab, program: &str, folder: &str, arguments: &[&str]) -> Finished {
+/// Runs a program in a folder of the lab, or another if it is absolute, as an author would outside this repository.
+pub fn in_lab(lab: &Lab, program: &str, folder: &str, arguments: &[&str]) -> Finished {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(lab.path().join(folder)).env("CARGO_TARGET_DIR", target());
     // The project's own toolchain file and flags must do; what cargo set for this test must not help or hinder.
@@ -26,7 +39,7 @@ fn in_lab(lab: &Lab, program: &str, folder: &str, arguments: &[&str]) -> Finishe
     Finished::from(command.output().expect("the program starts"))
 }
 
-fn colla(lab: &Lab, folder: &str, arguments: &[&str]) -> Finished {
+pub fn colla(lab: &Lab, folder: &str, arguments: &[&str]) -> Finished {
     in_lab(lab, env!("CARGO_BIN_EXE_colla-host"), folder, arguments)
 }
 
@@ -203,6 +216,15 @@ fn what_cannot_be_built_says_why() {
     lab.write("rule/.cargo/config.toml", "");
     refused(3, "`.cargo/config.toml`: it has no list `target.wasm32-unknown-unknown.rustflags`");
     lab.write("rule/.cargo/config.toml", config);
+    let roles = [
+        ("[\"mix\", \"client\"]", "`kinds` in manifest.json names a role that `colla_plugin!` does not"),
+        ("[\"mix\"]", "`colla_plugin!` names the role `client`, but `kinds` in manifest.json does not"),
+    ];
+    for (kinds, words) in roles {
+        lab.write("rule/manifest.json", manifest.replace("[\"client\"]", kinds));
+        refused(5, words);
+    }
+    lab.write("rule/manifest.json", &manifest);
     lab.write("rule/src/lib.rs", "does not compile");
     refused(5, "the plugin does not build");
     let finished = Command::new(env!("CARGO_BIN_EXE_colla-host"))

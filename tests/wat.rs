@@ -1,6 +1,6 @@
 //! Small WebAssembly plugins by hand: whole in form, and wrong in at most one thing.
 
-use colla_plugin_sdk::Map;
+use colla_plugin_sdk::{Map, abi::op};
 
 /// A module with a valid manifest whose operations do what `call` and `block` (WAT function bodies) say.
 pub fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
@@ -9,35 +9,57 @@ pub fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
 
 /// The same with a body for `create`, whose configuration is in the locals `$config` and `$len`.
 pub fn module(manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> {
-    assemble("", manifest, &Map::new(), create, call, block)
+    assemble("", manifest, create, call, block)
 }
 
 /// A plugin that answers CLIENT_BEGIN with `plan` and other calls with nothing.
 pub fn planning_plugin(manifest: &str, plan: &Map, block: &str) -> Vec<u8> {
-    let call = "(global.set $reply (select (global.get $plan) (i32.const 0) (i32.eq (local.get $op) (i32.const 4))))
-        (i32.const 0)";
-    assemble("", manifest, plan, OK, call, block)
+    replying_plugin(manifest, &[(op::CLIENT_BEGIN, plan.clone())], block)
+}
+
+/// A plugin that answers every control call with `reply`.
+pub fn answering_plugin(manifest: &str, reply: &Map, block: &str) -> Vec<u8> {
+    assemble("", manifest, reply, OK, "(global.set $reply (global.get $plan)) (i32.const 0)", block)
 }
 
 /// A plugin that can call `$draw`: scope, stream, offset, kind, out, n.
 pub fn drawing_plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     let import = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
-    assemble(import, manifest, &Map::new(), OK, call, block)
+    assemble(import, manifest, OK, call, block)
 }
 
-fn assemble(imports: &str, manifest: &str, plan: &Map, create: &str, call: &str, block: &str) -> Vec<u8> {
-    let plan = plan.encode();
-    let bytes: String = plan.iter().map(|byte| format!("\\{byte:02x}")).collect();
-    let len = plan.len();
-    assert!(len < 3000, "the plan lies between 1024 and the first allocation");
+/// A plugin that answers control operations with these maps, and others with an empty one.
+pub fn replying_plugin(manifest: &str, replies: &[(u32, Map)], block: &str) -> Vec<u8> {
+    let (mut data, mut call, mut at) = (String::new(), String::new(), REPLIES_AT);
+    call += "(global.set $reply (i32.const 0)) (global.set $reply_len (i32.const 0))";
+    for (op, reply) in replies {
+        let bytes = reply.encode();
+        let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+        data += &format!("(data (i32.const {at}) \"{escaped}\")");
+        call += &format!(
+            "(if (i32.eq (local.get $op) (i32.const {op})) (then
+               (global.set $reply (i32.const {at})) (global.set $reply_len (i32.const {}))))",
+            bytes.len()
+        );
+        at += bytes.len();
+    }
+    assert!(at < FIRST_ALLOCATION, "the replies fit below what is allocated");
+    assemble(&data, manifest, OK, &(call + OK), block)
+}
+
+/// Where in memory replies stand, and where allocation begins.
+const REPLIES_AT: usize = 1024;
+const FIRST_ALLOCATION: usize = 4096;
+
+/// `first`: what stands before the rest, imports above all.
+fn assemble(first: &str, manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> {
     let wat = format!(
         r#"(module
-          {imports}
+          {first}
           (memory (export "memory") 4)
-          (data (i32.const 1024) "{bytes}")
-          (global $plan i32 (i32.const {len}))
+          (global $top (mut i32) (i32.const {FIRST_ALLOCATION}))
           (global $reply (mut i32) (i32.const 0))
-          (global $top (mut i32) (i32.const 4096))
+          (global $reply_len (mut i32) (i32.const 0))
           (func (export "colla_abi_version") (result i32) (i32.const 65536))
           (func (export "colla_alloc") (param $size i32) (param $align i32) (result i32)
             (local $at i32)
@@ -53,7 +75,8 @@ fn assemble(imports: &str, manifest: &str, plan: &Map, create: &str, call: &str,
           (func (export "colla_destroy") (param i32))
           (func (export "colla_call") (param $ctx i32) (param $op i32) (param $message i32) (param $len i32) (result i32) {call})
           (func (export "colla_reply") (param $ctx i32) (param $out i32)
-            (i32.store (local.get $out) (i32.const 1024)) (i32.store offset=4 (local.get $out) (global.get $reply)))
+            (i32.store (local.get $out) (global.get $reply))
+            (i32.store offset=4 (local.get $out) (global.get $reply_len)))
           (func (export "colla_block") (param $ctx i32) (param $op i32) (param $block i32) (result i32) (local $i i32) {block})
           (func (export "colla_last_error") (param $ctx i32) (param $out i32)
             (i32.store (local.get $out) (i32.const 0)) (i32.store offset=4 (local.get $out) (i32.const 0))))"#
@@ -88,6 +111,8 @@ pub fn manifest(kind: &str, more: &str) -> String {
 
 /// The field of an aggregation over rows.
 pub const ROWS: &str = r#","reduce":["rows"]"#;
+/// The field of an aggregation by distances.
+pub const GRAM: &str = r#","reduce":["gram"]"#;
 /// A body that does nothing and says that all is well.
 pub const OK: &str = "(i32.const 0)";
 /// Fills `out` (pointer at offset 52, count at 24) with one bit pattern.
@@ -144,4 +169,28 @@ pub fn for_operations(operations: &[(u32, &str)]) -> String {
     operations.iter().fold(String::new(), |all, (op, body)| {
         all + &format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {body} (return (i32.const 0))))")
     }) + "(i32.const 1)"
+}
+/// `then` for one operation, nothing and a success for all others.
+pub fn only(op: u32, then: &str) -> String {
+    format!("(if (result i32) (i32.eq (local.get $op) (i32.const {op})) (then {then}) (else {OK}))")
+}
+
+/// Stores `value` (an f64 that may use `$i`, the place) in each of `mix_out`.
+pub fn fill_mix_out(value: &str) -> String {
+    format!(
+        "(block $done (loop $next
+          (br_if $done (i32.ge_u (local.get $i) (i32.load offset=84 (local.get $block))))
+          (f64.store (i32.add (i32.load offset=60 (local.get $block)) (i32.shl (local.get $i) (i32.const 3))) {value})
+          (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
+    )
+}
+
+/// Stores `value` (an f32 that may use `$i`, the place) in each of `out`.
+pub fn fill_out(value: &str) -> String {
+    format!(
+        "(block $done (loop $next
+          (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
+          (f32.store (i32.add (i32.load offset=52 (local.get $block)) (i32.shl (local.get $i) (i32.const 2))) {value})
+          (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
+    )
 }

@@ -43,7 +43,7 @@ fn model(name: &str, data: &Dataset, make: Make) -> Arc<dyn Model> {
         Some("2NN") => ModelName::Mlp,
         _ => ModelName::Cnn,
     };
-    make(&config::Model { name, hidden: vec![200, 200], init: None }, data).expect("a shipped model")
+    make(&config::Model { name, hidden: Some(vec![200, 200]), init: None }, data).expect("a shipped model")
 }
 
 fn train(bencher: Bencher, name: &str, make: Make) {

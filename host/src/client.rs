@@ -36,6 +36,14 @@ pub fn cohort_size(fraction: f64, num_clients: usize) -> usize {
     ((fraction * num_clients as f64 + 1e-9) as usize).clamp(1, num_clients)
 }
 
+/// Clients of a cohort on average: C·K of Poisson cohorts, else [`cohort_size`].
+pub fn expected_cohort(config: &Federation, num_clients: usize) -> f64 {
+    match config.sampling {
+        Sampling::Fixed => cohort_size(config.fraction_train, num_clients) as f64,
+        Sampling::Poisson => config.fraction_train * num_clients as f64,
+    }
+}
+
 /// The cohort of one round, ascending; a pure function of seed and round.
 ///
 /// `fixed`: a uniform subset of [`cohort_size`] clients. `poisson`: each client independently with probability C,

@@ -10,6 +10,7 @@ use crate::{
     plugin::{self, Origin, Plugin, Role},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo, Spread},
     schedule::{AgentSpec, ClientReport, ClientTask, Engine, PersonalTask, RoundJob, SequentialEngine, ThreadedEngine},
+    stages::Downlink,
     strategy::{
         Roster,
         aggregate::Aggregator,
@@ -17,6 +18,8 @@ use crate::{
         facts::{ClientRow, RoundFacts},
         grid::Grid,
         local::{self, Length, LocalPlan, PersonalPhase},
+        requirements,
+        select::Selector,
         server_step::ServerStep,
         vectors::{VectorRule, VectorWeights},
     },
@@ -53,7 +56,8 @@ impl Experiment {
     pub fn new(mut config: Config, data: Arc<Dataset>, model: Arc<dyn Model>) -> Result<Self> {
         config.resolve();
         config.check()?;
-        let plugins = load_plugins(&mut config)?;
+        let plugins = load_plugins(&mut config, &data)?;
+        requirements::check(&plugins, &config, model.layout())?;
         // The stored configuration must mean the same files from any folder.
         for path in [&mut config.data.path, &mut config.model.init, &mut config.partition.cache].into_iter().flatten() {
             *path = std::path::absolute(&*path)?;
@@ -75,14 +79,23 @@ impl Experiment {
     }
 }
 
-/// Loads the configured plugins, with FedAvg as the aggregate if they have none, and writes them back resolved: with
-/// their hashes and every parameter, so that the stored configuration alone repeats the run.
-fn load_plugins(config: &mut Config) -> Result<Vec<Plugin>> {
+/// Loads the configured plugins, with FedAvg as the aggregate if they have none and with what they require of it, and
+/// writes them back resolved: with their hashes and every parameter, so that the stored configuration alone repeats the
+/// run.
+fn load_plugins(config: &mut Config, data: &Dataset) -> Result<Vec<Plugin>> {
     let allow_native = &config.host.allow_native;
     let mut plugins: Vec<Plugin> =
         config.plugins.iter().map(|spec| plugin::load(spec, allow_native)).collect::<Result<_>>()?;
     if !plugins.iter().any(|p| p.manifest().kinds.contains(&Role::Aggregate)) {
-        plugins.push(plugin::load(&config::Plugin::shipped("fedavg"), allow_native)?);
+        config.plugins.push(config::Plugin::shipped("fedavg"));
+        plugins.extend(config.plugins.last().map(|spec| plugin::load(spec, allow_native)).transpose()?);
+    }
+    let expected_cohort = || {
+        let num_clients = partition::num_clients(&config.partition, data)?;
+        Ok(client::expected_cohort(&config.federation, num_clients))
+    };
+    if let Some((position, spec)) = requirements::settle(&plugins, &config.plugins, expected_cohort)? {
+        plugins[position] = plugin::load(&spec, allow_native)?;
     }
     config.plugins = plugins.iter().map(resolved).collect::<Result<_>>()?;
     Ok(plugins)
@@ -105,6 +118,8 @@ struct Run<'a> {
     executor: Arc<Executor>,
     engine: Box<dyn Engine>,
     roster: Roster,
+    selector: Option<Selector>,
+    downlink: Option<Downlink>,
     aggregator: Aggregator,
     vectors: Option<VectorRule>,
     server_step: ServerStep,
@@ -123,17 +138,20 @@ impl<'a> Run<'a> {
         let layout = model.layout();
         let partition = partition::load_or_create(&config.partition, data)?;
         let executor = Arc::new(Executor::new(config.host.threads)?);
-        let roster = Roster::new(plugins.clone(), config.seed, layout)?;
+        let mut roster = Roster::new(plugins.clone(), config.seed, layout)?;
         let initial: Arc<[f32]> = model.initial_weights(config.seed)?.into();
         let client_plugins = ClientPlugins::new(&roster, &initial)?;
         let state_memory = (config.host.state_memory as u64) << 20;
         client_state(config, &roster, &client_plugins, partition.train.num_clients(), layout.len())
             .check(state_memory)?;
         let has_personal = client_plugins.personal.is_some();
+        let stages = roster.stages(&initial);
+        let downlink = |spec| Downlink::new(spec, config.seed, layout, &initial);
+        let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
         let spec = AgentSpec {
             model: model.clone(),
             data: data.clone(),
-            stages: roster.stages(),
+            stages,
             train: config.train.clone(),
             run_seed: config.seed,
             update_bound: config.federation.update_bound,
@@ -147,6 +165,8 @@ impl<'a> Run<'a> {
         };
         Ok(Run {
             engine,
+            selector: Selector::new(&mut roster, &config.federation, partition.train.sizes())?,
+            downlink,
             aggregator: Aggregator::new(&roster, config.seed, layout)?,
             vectors: VectorRule::new(&roster),
             server_step: ServerStep::new(
@@ -182,7 +202,7 @@ impl<'a> Run<'a> {
     /// FedAvg's Algorithm 1 with every step a plugin's: sample, train, aggregate, step, evaluate.
     fn round(&mut self, round: u64, observer: &mut dyn Observer) -> Result<RoundRecord> {
         let start = Instant::now();
-        let cohort = self.cohort(round);
+        let cohort = self.cohort(round)?;
         let facts = self.facts(round, cohort.len());
         self.roster.begin(&facts)?;
         let tasks = plan(self.config, &self.partition, &mut self.roster, round, &cohort)?;
@@ -196,9 +216,13 @@ impl<'a> Run<'a> {
         let tasks = weighted(tasks, &weights, &vector_weights);
         let vector_grids: Vec<Grid> = vector_weights.iter().map(|vector| vector.grid).collect();
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|m| m.broadcast.clone()).collect();
+        let sent = match &mut self.downlink {
+            Some(downlink) => downlink.send(round, &self.weights, &broadcasts)?,
+            None => &self.weights,
+        };
         let job = RoundJob {
             round,
-            weights: &self.weights,
+            weights: sent,
             tasks: &tasks,
             collect: self.aggregator.collect(&self.roster, round, &weights, bound)?,
             broadcasts: &broadcasts,
@@ -217,6 +241,9 @@ impl<'a> Run<'a> {
         self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &vectors, &facts, tasks.len())?;
 
         let mut record = self.record(round, train_seconds, &received.reports);
+        if let Some(selector) = &mut self.selector {
+            selector.remember(round, received.reports.iter().map(|report| (report.client, report.local.loss)));
+        }
         record.plugin = self.roster.end(round, &round_summary(&record, &received.reports))?;
         self.evaluate(round, &mut record)?;
         record.seconds = start.elapsed().as_secs_f64();
@@ -232,19 +259,30 @@ impl<'a> Run<'a> {
         RoundFacts { round, cohort, num_clients, expected_cohort, poisson }
     }
 
-    /// The sampled clients that hold rows to train on.
-    fn cohort(&self, round: u64) -> Vec<ClientId> {
+    /// The clients that train: those that a plugin selects, or the sampled ones that hold rows to train on.
+    fn cohort(&mut self, round: u64) -> Result<Vec<ClientId>> {
+        if let Some(selector) = &mut self.selector {
+            return selector.choose(&mut self.roster, round);
+        }
         let rows = &self.partition.train;
         let mut cohort = client::sample(&self.config.federation, self.config.seed, round, rows.num_clients());
         cohort.retain(|client| !rows.client(client.index()).is_empty());
-        cohort
+        Ok(cohort)
     }
 
-    fn record(&self, round: u64, train_seconds: f64, reports: &[ClientReport]) -> RoundRecord {
+    /// Bytes that the cohort received: the weights, the server slots that travel, and what plugins broadcast.
+    fn download_bytes(&mut self, reports: &[ClientReport]) -> u64 {
+        let weights: u64 = match &mut self.downlink {
+            Some(downlink) => reports.iter().map(|report| downlink.charge(report.client)).sum(),
+            None => wire::plain_bytes(self.weights.len()) * reports.len() as u64,
+        };
+        let slots = self.server_step.broadcast().len() as u64 * wire::plain_bytes(self.weights.len());
+        weights + (slots + self.roster.broadcast_bytes()) * reports.len() as u64
+    }
+
+    fn record(&mut self, round: u64, train_seconds: f64, reports: &[ClientReport]) -> RoundRecord {
         let examples: u64 = reports.iter().map(|r| r.local.examples).sum();
         let loss: f64 = reports.iter().map(|r| r.local.loss * r.local.examples as f64).sum();
-        let slots = self.server_step.broadcast().len() as u64;
-        let down = (1 + slots) * wire::plain_bytes(self.weights.len()) + self.roster.broadcast_bytes();
         RoundRecord {
             round,
             unix_time: unix_time(),
@@ -252,7 +290,7 @@ impl<'a> Run<'a> {
             train_loss: (examples > 0).then(|| loss / examples as f64),
             clients: reports.len() as u64,
             upload_bytes: reports.iter().map(|r| r.upload_bytes).sum(),
-            download_bytes: down * reports.len() as u64,
+            download_bytes: self.download_bytes(reports),
             ..RoundRecord::default()
         }
     }

@@ -1,12 +1,14 @@
 //! Developer commands: `cargo dev plugins` builds the shipped plugins, `--check` proves that the committed files are
-//! what the sources give, `--native` builds the native libraries. Plugins in AssemblyScript are built with Node.js;
-//! `--lang rust` leaves them as they are.
+//! what the sources give, `--native` builds the native libraries; plugins in AssemblyScript are built with Node.js, and
+//! `--lang rust` leaves them as they are. `cargo dev miri` runs the unsafe code of plugin calls under Miri.
 //!
 //! The build is the one that authors use (`colla::plugin::build`), so that the same commit gives the same bytes in every
 //! folder.
 
 #[path = "colla-dev/assemblyscript.rs"]
 mod assemblyscript;
+#[path = "colla-dev/miri.rs"]
+mod miri;
 #[path = "colla-dev/sources.rs"]
 mod sources;
 
@@ -46,6 +48,8 @@ enum Task {
         #[arg(long, value_enum, conflicts_with = "native")]
         lang: Option<Language>,
     },
+    /// Interpret the unsafe code of the SDK and of the native loader with Miri, which finds undefined behaviour
+    Miri,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -87,11 +91,11 @@ impl Built {
 }
 
 fn main() -> ExitCode {
-    let Task::Plugins { check, native, lang } = Arguments::parse().command;
-    let done = match (check, native) {
-        (true, _) => check_shipped(lang),
-        (_, true) => build_native(),
-        _ => build_shipped(lang),
+    let done = match Arguments::parse().command {
+        Task::Plugins { check: true, lang, .. } => check_shipped(lang),
+        Task::Plugins { native: true, .. } => build_native(),
+        Task::Plugins { lang, .. } => build_shipped(lang),
+        Task::Miri => root().and_then(|root| miri::run(&root)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

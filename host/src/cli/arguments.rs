@@ -316,7 +316,7 @@ mod tests {
         assert_eq!((config.seed, config.federation.num_server_rounds, config.host.threads), (8, 3, 2));
         assert_eq!(config.host.out, Some("runs/x".into()));
         assert_eq!(config.data.name.as_deref(), Some("heart-disease"));
-        assert_eq!(config.model.hidden, [8, 8]);
+        assert_eq!(config.model.hidden, Some(vec![8, 8]));
     }
 
     #[test]

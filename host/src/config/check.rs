@@ -1,7 +1,7 @@
 //! Every range that a doc comment in [`super`] promises, checked once, so that nobody below checks again.
 //! What depends on the data or on a manifest is checked where those are known.
 
-use super::{BatchSize, Config, Plugin};
+use super::{BatchSize, Config, ModelName, Plugin};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use std::fmt::Display;
@@ -42,9 +42,28 @@ impl Config {
         let share = partition.test_fraction;
         rule("partition.test-fraction", share, (0.0..1.0).contains(&share), "at least 0 and below 1")?;
         rule("partition.seed", partition.seed, partition.seed <= i64::MAX as u64, "at most 9223372036854775807")?;
-        let hidden = &self.model.hidden;
-        let narrow = hidden.len() <= 64 && hidden.iter().all(|width| (1..=65_536).contains(width));
-        rule("model.hidden", format!("{hidden:?}"), narrow, "a list of at most 64 widths from 1 to 65536")
+        self.check_model()
+    }
+
+    fn check_model(&self) -> Result<()> {
+        let Some(hidden) = &self.model.hidden else { return Ok(()) };
+        let name = match self.model.name {
+            ModelName::Mlp => {
+                let narrow = hidden.len() <= 64 && hidden.iter().all(|width| (1..=65_536).contains(width));
+                return rule(
+                    "model.hidden",
+                    format!("{hidden:?}"),
+                    narrow,
+                    "a list of at most 64 widths from 1 to 65536",
+                );
+            }
+            ModelName::Logistic => "logistic",
+            ModelName::Cnn => "cnn",
+        };
+        Err(wrong(format!(
+            "config `model.hidden = {hidden:?}` and `model.name = \"{name}\"`: only an `mlp` has hidden layers to size; \
+             leave `hidden` out, or use `mlp`"
+        )))
     }
 
     fn check_training(&self) -> Result<()> {
@@ -170,7 +189,7 @@ mod tests {
             "config `partition.test-fraction = -0.1`: must be at least 0 and below 1",
         );
         check(
-            |c| c.model.hidden = vec![8, 0],
+            |c| c.model.hidden = Some(vec![8, 0]),
             "config `model.hidden = [8, 0]`: must be a list of at most 64 widths from 1 to 65536",
         );
         check(|c| c.train.learning_rate = 0.0, "config `train.learning-rate = 0`: must be a finite number above 0");
@@ -202,6 +221,19 @@ mod tests {
             |c| c.evaluate.fraction_evaluate = 0.0,
             "config `evaluate.fraction-evaluate = 0`: must be above 0 and at most 1",
         );
+    }
+
+    #[test]
+    fn hidden_layers_of_a_model_without_any_are_refused() {
+        for (name, word) in [(ModelName::Logistic, "logistic"), (ModelName::Cnn, "cnn")] {
+            check(
+                |c| (c.model.name, c.model.hidden) = (name, Some(vec![64])),
+                &format!(
+                    "config `model.hidden = [64]` and `model.name = \"{word}\"`: only an `mlp` has hidden layers to \
+                     size; leave `hidden` out, or use `mlp`"
+                ),
+            );
+        }
     }
 
     #[test]

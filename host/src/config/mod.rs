@@ -142,8 +142,9 @@ pub enum PartitionKind {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Model {
     pub name: ModelName,
-    /// `mlp` only: widths of the hidden layers. Default `[64]`; `[200, 200]` is McMahan's 2NN.
-    pub hidden: Vec<usize>,
+    /// `mlp` only, refused beside another: widths of the hidden layers. Default `[64]`; `[200, 200]` is McMahan's 2NN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Vec<usize>>,
     /// Initial weights from a safetensors file instead of the seeded draw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
@@ -252,7 +253,8 @@ pub struct Plugin {
     /// BLAKE3 of the file, hex. When given, another file is refused; the stored configuration always gives it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub blake3: Option<String>,
-    /// Parameters by name, checked against the manifest. `error-feedback` is the host's own, for any compressor.
+    /// Parameters by name, checked against the manifest. `error-feedback` and `direction` are the host's own, for any
+    /// compressor.
     #[serde(flatten)]
     pub parameters: toml::Table,
 }
@@ -334,7 +336,7 @@ impl Default for Partition {
 
 impl Default for Model {
     fn default() -> Self {
-        Model { name: ModelName::Mlp, hidden: vec![64], init: None }
+        Model { name: ModelName::Mlp, hidden: None, init: None }
     }
 }
 

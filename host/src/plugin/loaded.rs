@@ -8,7 +8,9 @@ use super::{
     Callbacks, Form, Instance, Manifest, PluginFile,
     failure::CreateFailure,
     log::Log,
-    native, parameters,
+    native,
+    parameters::{self, Direction},
+    setup::Setup,
     shipped::{self, Found},
     wasm,
 };
@@ -42,6 +44,7 @@ struct Loaded {
     config: Vec<u8>,
     parameters_json: BTreeMap<String, serde_json::Value>,
     error_feedback: bool,
+    direction: Direction,
     blake3: String,
     sha256: String,
     size: usize,
@@ -56,15 +59,6 @@ enum Code {
     Native(native::Library),
 }
 
-/// What an instance is made from, the same for both forms.
-pub(super) struct Setup<'a> {
-    pub plugin: &'a str,
-    pub config: &'a [u8],
-    pub callbacks: Callbacks,
-    pub payload_elements: usize,
-    pub log: &'a Arc<Log>,
-}
-
 impl Plugin {
     pub fn manifest(&self) -> &Manifest {
         &self.0.manifest
@@ -75,7 +69,7 @@ impl Plugin {
         &self.0.parameters
     }
 
-    /// The same for the records; of a compressor also the host's own `error-feedback`.
+    /// The same for the records; of a compressor also the host's own `error-feedback` and `direction`.
     pub fn parameters_json(&self) -> &BTreeMap<String, serde_json::Value> {
         &self.0.parameters_json
     }
@@ -83,6 +77,11 @@ impl Plugin {
     /// Whether the host keeps the residual of this compressor per client. Always false for other roles.
     pub fn error_feedback(&self) -> bool {
         self.0.error_feedback
+    }
+
+    /// Which way the vectors of this compressor travel. Up for other roles, where it means nothing.
+    pub fn direction(&self) -> Direction {
+        self.0.direction
     }
 
     /// BLAKE3 of exactly the bytes that run, hex.
@@ -138,6 +137,7 @@ impl Plugin {
             config: &self.0.config,
             callbacks: Callbacks { run_seed, position, round: 0, client: 0 },
             payload_elements,
+            rng: self.0.manifest.rng,
             log: &self.0.log,
         }
     }
@@ -154,6 +154,7 @@ pub fn load(spec: &config::Plugin, allow_native: &[String]) -> Result<Plugin> {
     let refused = |problem: String| shipped::refused(&label, &problem);
     check_pin(spec, &file).map_err(refused)?;
     let manifest = file.manifest().map_err(refused)?;
+    file.check_draws(&manifest).map_err(refused)?;
     let resolved = parameters::resolve(&manifest, &spec.parameters)
         .map_err(|problem| Fault::new(Kind::Config, format!("plugin `{label}`: {problem}")))?;
     let abi = manifest.abi_version().ok_or_else(|| refused("its ABI version cannot be read".into()))?;
@@ -168,6 +169,7 @@ pub fn load(spec: &config::Plugin, allow_native: &[String]) -> Result<Plugin> {
         parameters: resolved.map,
         parameters_json: resolved.json,
         error_feedback: resolved.error_feedback,
+        direction: resolved.direction,
         blake3: file.blake3,
         sha256: file.sha256,
         size: file.bytes.len(),

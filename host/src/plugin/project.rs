@@ -181,7 +181,7 @@ fn check_project_name(name: &str, language: Language) -> Result<(), String> {
 /// Place and content of every file; `None` for an unknown kind.
 fn files(name: &str, kind: &str) -> Option<Vec<(&'static str, String)>> {
     let template: &Template = TEMPLATES.iter().find(|template| template.kind == kind)?;
-    let role = template.kind.trim_end_matches("-rows");
+    let role = template.kind.trim_end_matches("-rows").trim_end_matches("-gram");
     let filled = |text: &str| text.replace("{{name}}", name).replace("{{role}}", role);
     let mut files: Vec<(&str, String)> = COMMON.iter().map(|(place, text)| (*place, filled(text))).collect();
     files.push(("Cargo.lock", lock(name)));

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     error::{Fault, Kind},
-    stages::Stages,
+    stages::{Stages, Upload},
     strategy::{aggregate::Collect, client_slots::OpenSlots, grid::GridSum},
     train::{BatchOrder, Layout, LocalTask, Score, Term, Trainer},
 };
@@ -68,9 +68,12 @@ impl Agent {
         // Vectors are always summed.
         let vector_bound = self.spec.update_bound as f32;
         self.side.end(job, task, local, vector_bound, &mut slots)?;
-        let upload_bytes = self.stages.transfer(&mut self.update, job.round, task.client, &self.spec.clients)?;
+        let states = &*self.spec.clients;
+        let upload = Upload { round: job.round, client: task.client, received: job.weights, states };
+        let upload_bytes = self.stages.transfer(&mut self.update, &upload)?;
         self.check("the stages", bound)?;
-        let vector_bytes = self.side.transfer(&mut self.stages, &self.spec, job, task, vector_bound)?;
+        let vector_bytes = self.side.transfer(&mut self.stages, &upload, vector_bound)?;
+        self.stages.keep(&upload)?;
         match job.collect {
             Collect::Sum(grid) => {
                 self.sum.get_or_insert_with(|| GridSum::new(grid, job.weights.len())).fold(task.weight, &self.update)

@@ -7,7 +7,7 @@
 use super::{AgentSpec, ClientTask, RoundJob};
 use crate::{
     error::{Fault, Kind},
-    stages::Stages,
+    stages::{Stages, Upload},
     strategy::{
         client_end::{ClientEnd, Ended},
         client_slots::OpenSlots,
@@ -128,15 +128,13 @@ impl ClientSide {
     pub fn transfer(
         &mut self,
         stages: &mut Stages,
-        spec: &AgentSpec,
-        job: &RoundJob<'_>,
-        task: &ClientTask<'_>,
+        upload: &Upload<'_>,
         bound: f32,
     ) -> Result<u64> {
         let mut bytes = 0;
         for (vector, own) in (1..).zip(&mut self.vectors) {
             bytes += match own.compressible {
-                true => stages.transfer_vector(vector, &mut own.values, job.round, task.client, &spec.clients)?,
+                true => stages.transfer_vector(vector, &mut own.values, upload)?,
                 false => wire::plain_bytes(own.values.len()),
             };
             if let Some(value) = own.values.iter().find(|x| x.abs() > bound) {

@@ -1,8 +1,9 @@
 //! How updates become new weights, as the plugins of the run decide it.
 //!
-//! Where in the flow: after the wire, before evaluation. [`Roster`] says who plays which role; [`local`] asks the client
-//! plugins for their plans, [`client_slots`] holds what they keep of each client and [`client_end`] lets them change it;
-//! [`vectors`] sums what they upload besides the update; [`aggregate`] weighs and reduces; [`server_step`] makes the new weights.
+//! Where in the flow: after the wire, before evaluation. [`Roster`] says who plays which role; [`requirements`] what a
+//! method needs of the others; [`select`] chooses the cohort; [`local`] asks the client plugins for their plans,
+//! [`client_slots`] holds what they keep of each client and [`client_end`] lets them change it; [`vectors`] sums what they
+//! upload besides the update; [`aggregate`] weighs and reduces; [`server_step`] makes the new weights.
 //! What it never does: train, or know on which thread anything ran.
 
 pub mod aggregate;
@@ -11,7 +12,9 @@ pub mod client_slots;
 pub mod facts;
 pub mod grid;
 pub mod local;
+pub mod requirements;
 pub mod rows;
+pub mod select;
 pub mod server_step;
 pub mod vectors;
 

@@ -40,7 +40,7 @@ fn pixels() -> Arc<Dataset> {
 
 /// A shipped model, trained by its plan and by its Burn module.
 fn shipped(name: config::ModelName, data: &Dataset) -> [Arc<dyn Model>; 2] {
-    let config = config::Model { name, hidden: vec![8, 5], init: None };
+    let config = config::Model { name, hidden: Some(vec![8, 5]), init: None };
     [model_from_config, model_through_burn].map(|make| make(&config, data).unwrap())
 }
 
@@ -336,7 +336,7 @@ fn initial_weights_come_from_the_named_file() {
     let [plain, _] = shipped(config::ModelName::Logistic, &data);
     let weights: Vec<f32> = (0..plain.layout().len()).map(|i| i as f32).collect();
     weights_file::save(&path, plain.layout(), &weights, &Default::default()).unwrap();
-    let config = config::Model { name: config::ModelName::Logistic, hidden: Vec::new(), init: Some(path) };
+    let config = config::Model { name: config::ModelName::Logistic, hidden: None, init: Some(path) };
     assert_eq!(model_from_config(&config, &data).unwrap().initial_weights(42).unwrap(), weights);
 }
 

@@ -172,7 +172,7 @@ impl Case {
     }
 
     fn made_by(&self, make: Make) -> Arc<dyn Model> {
-        let config = config::Model { name: self.model, hidden: self.hidden.to_vec(), init: None };
+        let config = config::Model { name: self.model, hidden: Some(self.hidden.to_vec()), init: None };
         make(&config, &self.data()).unwrap()
     }
 

@@ -29,7 +29,12 @@ pub static TEMPLATES: &[Template] = &[
     template!("compress"),
     template!("aggregate"),
     template!("aggregate-rows"),
+    template!("aggregate-gram"),
+    template!("mix"),
+    template!("attack"),
     template!("server-step"),
+    template!("post"),
+    template!("select"),
 ];
 
 macro_rules! project_file {
@@ -66,6 +71,7 @@ pub static SDK: &[(&str, &str)] = sdk_sources![
     "error.rs",
     "export.rs",
     "host.rs",
+    "kinds.rs",
     "lib.rs",
     "log.rs",
     "macros.rs",

@@ -71,7 +71,7 @@ impl Case {
     }
 
     fn models(&self) -> [Arc<dyn Model>; 2] {
-        let config = config::Model { name: self.model, hidden: self.hidden.to_vec(), init: None };
+        let config = config::Model { name: self.model, hidden: Some(self.hidden.to_vec()), init: None };
         [model_from_config, model_through_burn].map(|make| make(&config, &self.data()).unwrap())
     }
 
