@@ -47,6 +47,8 @@ fn a_run_with_a_plugin_in_assemblyscript_gives_the_bytes_of_its_rust_twin() {
         "clip:norm=0.7",
         "topk:ratio=0.05,error-feedback=true",
         "topk:ratio=1",
+        "multi-krum:f=1",
+        "multi-krum:f=1,m=2,weights=num-examples,neighbours=n-f-1",
     ];
     for (name, path) in built() {
         let own: Vec<&str> = cases.into_iter().filter(|case| case.split(':').next() == Some(&name)).collect();
