@@ -10,6 +10,9 @@ use crate::{
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+/// The server's own client, which trains on root data; no client of a partition has this id.
+pub const SERVER: ClientId = ClientId(u32::MAX);
+
 /// Identity of a virtual client: its position in the partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u32);
@@ -22,13 +25,22 @@ impl ClientId {
 
 impl std::fmt::Display for ClientId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        if *self == SERVER { f.write_str("of the server") } else { self.0.fmt(f) }
     }
 }
 
 /// Clients of a fixed-size cohort: `max(1, ⌊C·K + 10⁻⁹⌋)` of `num_clients`.
 pub fn cohort_size(fraction: f64, num_clients: usize) -> usize {
     ((fraction * num_clients as f64 + 1e-9) as usize).clamp(1, num_clients)
+}
+
+/// More clients than a round will have: the mean of Poisson cohorts plus six standard deviations.
+pub fn largest_cohort(config: &Federation, num_clients: usize) -> usize {
+    let (q, n) = (config.fraction_train, num_clients as f64);
+    match config.sampling {
+        Sampling::Fixed => cohort_size(q, num_clients),
+        Sampling::Poisson => ((q * n + 6.0 * (n * q * (1.0 - q)).sqrt()) as usize + 1).min(num_clients),
+    }
 }
 
 /// The cohort of one round, ascending; a pure function of seed and round.

@@ -14,6 +14,10 @@ pub enum Purpose {
     InitialWeights,
     BatchOrder,
     EvaluationCohort,
+    /// Which clients are hostile.
+    Attackers,
+    /// Which training rows the server holds itself.
+    RootRows,
     /// A plugin's own stream: its position in the run (0..256) and the stream number it chose (below 2¹⁶).
     Plugin {
         position: u8,
@@ -30,6 +34,8 @@ impl Purpose {
             Purpose::InitialWeights => 4 << 24,
             Purpose::BatchOrder => 5 << 24,
             Purpose::EvaluationCohort => 7 << 24,
+            Purpose::Attackers => 8 << 24,
+            Purpose::RootRows => 9 << 24,
             Purpose::Plugin { position, stream } => 6 << 24 | u32::from(position) << 16 | u32::from(stream),
         }
     }

@@ -4,17 +4,22 @@ use crate::{
     client::{self, ClientId, ClientStates},
     config::{self, BatchSize, ClientEvaluation, Config},
     data::{self, Dataset},
+    error::{Fault, Kind},
     evaluate,
     executor::Executor,
     partition::{self, Partition},
-    plugin::{self, Origin, Plugin, Role},
+    plugin::{self, Need, Origin, Plugin, Role},
+    random::{Purpose, Stream},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo},
     schedule::{AgentSpec, ClientReport, ClientTask, Engine, RoundJob, SequentialEngine, ThreadedEngine},
     strategy::{
         Roster,
-        aggregate::Aggregator,
-        facts::{ClientRow, RoundFacts},
+        aggregate::{Aggregator, Arrived, Settings},
+        attack::Attack,
+        facts::{ClientRow, RoundFacts, TrainedRow},
+        kept::Storage,
         local,
+        post::Posts,
         server_step::ServerStep,
     },
     train::{self, Model},
@@ -22,6 +27,7 @@ use crate::{
 };
 use anyhow::Result;
 use colla_plugin_sdk::Map;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +41,9 @@ pub struct Experiment {
     pub model: Arc<dyn Model>,
     /// Loaded plugins in the configuration's order; FedAvg is among them if no other aggregate is.
     pub plugins: Vec<Plugin>,
+    /// Where updates are kept while a round lasts if they exceed `host.update-memory`. Default: the system's folder for
+    /// temporary files.
+    pub scratch: PathBuf,
 }
 
 impl Experiment {
@@ -55,7 +64,7 @@ impl Experiment {
         for path in [&mut config.data.path, &mut config.model.init, &mut config.partition.cache].into_iter().flatten() {
             *path = std::path::absolute(&*path)?;
         }
-        Ok(Experiment { config, data, model, plugins })
+        Ok(Experiment { config, data, model, plugins, scratch: std::env::temp_dir() })
     }
 
     /// Runs all rounds.
@@ -103,7 +112,10 @@ struct Run<'a> {
     engine: Box<dyn Engine>,
     roster: Roster,
     aggregator: Aggregator,
+    posts: Posts,
     server_step: ServerStep,
+    /// Rows of the training set that the server holds itself.
+    root_rows: Vec<u32>,
     weights: Vec<f32>,
     client_accuracy: Vec<(ClientId, f64)>,
     clients_trained: u64,
@@ -112,7 +124,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(experiment: &'a Experiment) -> Result<Self> {
-        let Experiment { config, data, model, plugins } = experiment;
+        let Experiment { config, data, model, plugins, scratch } = experiment;
         let layout = model.layout();
         let partition = partition::load_or_create(&config.partition, data)?;
         let executor = Arc::new(Executor::new(config.host.threads)?);
@@ -125,15 +137,29 @@ impl<'a> Run<'a> {
             run_seed: config.seed,
             update_bound: config.federation.update_bound,
             clients: Arc::new(ClientStates::default()),
+            loss_before: roster.needs(Need::LossBefore),
+            update_norm2: roster.needs(Need::UpdateNorm2),
         };
         // One thread needs no queue: the obvious engine then runs for real, and the others are held to it.
         let engine: Box<dyn Engine> = match executor.threads() {
             1 => Box::new(SequentialEngine::new(&spec)?),
             _ => Box::new(ThreadedEngine::new(&spec, executor.clone())?),
         };
+        let num_clients = partition.train.num_clients();
+        let attack = Attack::new(&roster, config.attack.as_ref(), num_clients, config.seed, layout)?;
+        let settings = Settings {
+            storage: Storage { memory_bytes: (config.host.update_memory as u64) << 20, folder: scratch.clone() },
+            has_root: config.federation.root_rows > 0,
+            keep: false,
+            update_norm2: spec.update_norm2,
+        };
+        let aggregator = Aggregator::new(&roster, config.seed, layout, attack, settings);
+        aggregator.check_room(client::largest_cohort(&config.federation, num_clients))?;
         Ok(Run {
             engine,
-            aggregator: Aggregator::new(&roster, config.seed, layout)?,
+            aggregator,
+            posts: Posts::new(&roster, config.seed, layout)?,
+            root_rows: root_rows(config, data.train.len())?,
             server_step: ServerStep::new(&roster, config.seed, config.federation.server_learning_rate, layout)?,
             weights: model.initial_weights(config.seed)?,
             experiment,
@@ -165,7 +191,10 @@ impl<'a> Run<'a> {
         let tasks = plan(self.config, &self.partition, &mut self.roster, round, &cohort)?;
         let clients: Vec<ClientRow> = tasks.iter().map(|task| planned(task, self.config.train.learning_rate)).collect();
         let weights = self.aggregator.weigh(&mut self.roster, &clients)?;
-        let tasks = weighted(tasks, &weights);
+        let mut tasks = weighted(tasks, &weights);
+        if self.aggregator.wants_root() {
+            tasks.push(root_task(self.config, &self.root_rows, cohort.len()));
+        }
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|m| m.broadcast.clone()).collect();
         let job = RoundJob {
             round,
@@ -174,14 +203,20 @@ impl<'a> Run<'a> {
             collect: self.aggregator.collect(&self.roster, round, &weights, self.config.federation.update_bound)?,
             broadcasts: &broadcasts,
         };
-        let received = self.engine.round(&job, &mut |done| observer.clients(round, done, tasks.len()))?;
+        let mut received = self.engine.round(&job, &mut |done| observer.clients(round, done, tasks.len()))?;
         let train_seconds = start.elapsed().as_secs_f64();
-        let (roster, len) = (&mut self.roster, self.weights.len());
-        let aggregated =
-            self.aggregator.finish(roster, &self.executor, &facts, &clients, &weights, received.sum, len)?;
-        self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &facts, tasks.len())?;
+        // The server's own client is no member of the cohort.
+        received.reports.truncate(cohort.len());
+        let clients = trained(clients, &received.reports);
+        let arrived = Arrived { facts: &facts, cohort: &cohort, clients, weights, sum: received.sum };
+        let roster = &mut self.roster;
+        let mut aggregated = self.aggregator.finish(roster, &self.executor, arrived)?;
+        self.posts.apply(roster, &mut aggregated, &facts)?;
+        self.aggregator.remember(&aggregated.update);
+        self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &facts, cohort.len())?;
 
         let mut record = self.record(round, train_seconds, &received.reports);
+        record.attackers = aggregated.attackers.map(|count| count as u64);
         record.plugin = self.roster.end(round, &round_summary(&record, &received.reports))?;
         self.evaluate(round, &mut record)?;
         record.seconds = start.elapsed().as_secs_f64();
@@ -304,6 +339,37 @@ fn planned(task: &ClientTask<'_>, learning_rate: f64) -> ClientRow {
     let scale: f64 = task.terms.iter().map(train::Term::learning_rate_factor).product();
     let lr_sum = learning_rate * scale * task.steps as f64;
     ClientRow { num_examples: task.rows.len(), steps: task.steps, lr_sum, trained: None }
+}
+
+/// The same rows with what is known after training.
+fn trained(mut clients: Vec<ClientRow>, reports: &[ClientReport]) -> Vec<ClientRow> {
+    for (client, report) in clients.iter_mut().zip(reports) {
+        client.trained = Some(TrainedRow {
+            train_loss: report.local.loss,
+            loss_before: report.loss_before,
+            update_norm2: report.update_norm2,
+        });
+    }
+    clients
+}
+
+/// The rows that the server draws for itself, ascending. Errors: it wants more than there are.
+fn root_rows(config: &Config, train_rows: usize) -> Result<Vec<u32>> {
+    let count = config.federation.root_rows;
+    if count > train_rows {
+        return Err(Fault::new(
+            Kind::Config,
+            format!("config `federation.root-rows = {count}`: the training set has {train_rows} rows; use fewer"),
+        ));
+    }
+    let chosen = Stream::new(config.seed, Purpose::RootRows, 0, 0).choose(train_rows as u64, count);
+    Ok(chosen.into_iter().map(|row| row as u32).collect())
+}
+
+/// The server's own client trains plainly, behind the cohort.
+fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> ClientTask<'a> {
+    let (batch_size, steps) = steps(&config.train, rows.len());
+    ClientTask { slot, client: client::SERVER, rows, steps, batch_size, terms: Vec::new(), weight: 0.0 }
 }
 
 /// Batch size and number of steps for a client with `rows` rows.

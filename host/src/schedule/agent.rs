@@ -2,8 +2,9 @@
 
 use super::{AgentSpec, ClientReport, ClientTask, RoundJob, at_client};
 use crate::{
+    client,
     error::{Fault, Kind},
-    stages::Stages,
+    stages::{Stages, squared_norm},
     strategy::{aggregate::Collect, grid::GridSum},
     train::{BatchOrder, Layout, LocalTask, Part, Score, Trainer},
 };
@@ -44,28 +45,47 @@ impl Agent {
     }
 
     fn try_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
+        let loss_before = if self.spec.loss_before { self.loss_before(job, task)? } else { 0.0 };
         let local = self.trainer.train(&self.local_task(job, task), &mut self.update)?;
         for (local, received) in self.update.iter_mut().zip(job.weights) {
             *local -= received;
         }
-        // A rows rule sees values of any size; a sum rounds to a grid that is made for this bound.
+        // Where rows are kept, values may have any size; a sum rounds to a grid that is made for this bound.
         let bound = match job.collect {
             Collect::Sum(_) => self.spec.update_bound as f32,
-            Collect::Rows(_) => f32::MAX,
+            Collect::Rows(_) | Collect::Keep(_) => f32::MAX,
         };
         self.check("local training", bound)?;
-        let upload_bytes = self.stages.transfer(&mut self.update, job.round, task.client, &self.spec.clients)?;
+        let upload_bytes = match task.client {
+            client::SERVER => self.stages.normalize(&mut self.update, job.round, task.client).map(|()| 0)?,
+            client => self.stages.transfer(&mut self.update, job.round, client, &self.spec.clients)?,
+        };
         self.check("the stages", bound)?;
         match job.collect {
             Collect::Sum(grid) => {
                 self.sum.get_or_insert_with(|| GridSum::new(grid, job.weights.len())).fold(task.weight, &self.update)
             }
             Collect::Rows(rows) => rows.put(task.slot, &self.update),
+            Collect::Keep(kept) => kept.put(task.slot, &self.update)?,
         }
+        let update_norm2 = if self.spec.update_norm2 { squared_norm(&self.update) } else { 0.0 };
         if self.spec.train.persist_iterator {
             self.spec.clients.add_steps(task.client, local.steps);
         }
-        Ok(ClientReport { slot: task.slot, client: task.client, num_examples: task.rows.len(), local, upload_bytes })
+        Ok(ClientReport {
+            slot: task.slot,
+            client: task.client,
+            num_examples: task.rows.len(),
+            local,
+            upload_bytes,
+            loss_before,
+            update_norm2,
+        })
+    }
+
+    fn loss_before(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<f64> {
+        let score = self.trainer.evaluate(job.weights, Part::Train, task.rows)?;
+        Ok(score.loss_sum / score.rows as f64)
     }
 
     fn local_task<'a>(&self, job: &RoundJob<'a>, task: &'a ClientTask<'a>) -> LocalTask<'a> {

@@ -20,8 +20,8 @@ use compress::Compressor;
 use normalize::Normalizer;
 
 pub use compress::capacity;
-pub use measures::{ScanPlan, norm2};
-pub use stage::{failure, open};
+pub use measures::{ScanPlan, norm2, squared_norm};
+pub use stage::{Stage, failure, open};
 
 /// A stage of the run: the plugin and its position among all plugins of the run.
 #[derive(Clone)]
@@ -59,13 +59,16 @@ impl Stages {
         self.compress.as_mut().map_or(Ok(()), |compressor| compressor.sync(broadcasts))
     }
 
+    /// The normalizers alone: what becomes of the update of the server's own client, which does not travel.
+    pub fn normalize(&mut self, update: &mut [f32], round: u64, client: ClientId) -> Result<()> {
+        self.normalize.iter_mut().try_for_each(|normalizer| normalizer.apply(update, round, client))
+    }
+
     /// Turns the client's update into what the server receives, in place, and returns the bytes that travelled.
     ///
     /// Errors: a [`crate::plugin::PluginFailure`] when a stage fails or returns a value that is not finite.
     pub fn transfer(&mut self, update: &mut [f32], round: u64, client: ClientId, states: &ClientStates) -> Result<u64> {
-        for normalizer in &mut self.normalize {
-            normalizer.apply(update, round, client)?;
-        }
+        self.normalize(update, round, client)?;
         match &mut self.compress {
             Some(compressor) => compressor.transfer(update, round, client, states),
             None => Ok(wire::plain_bytes(update.len())),

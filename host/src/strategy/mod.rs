@@ -1,16 +1,29 @@
 //! How updates become new weights, as the plugins of the run decide it.
 //!
 //! Where in the flow: after the wire, before evaluation. [`Roster`] says who plays which role; [`local`] asks the client
-//! plugins for their terms; [`aggregate`] weighs and reduces; [`server_step`] makes the new weights.
+//! plugins for their terms; [`aggregate`] weighs and reduces, with [`attack`] and mixes ([`decide`]) before it where updates
+//! are kept ([`kept`]); [`post`] transforms the aggregate; [`server_step`] makes the new weights.
 //! What it never does: train, or know on which thread anything ran.
 
 pub mod aggregate;
+pub mod attack;
+pub mod combine;
+pub mod decide;
 pub mod facts;
+pub mod gram;
 pub mod grid;
+pub mod kept;
 pub mod local;
+pub mod post;
+pub mod row_set;
 pub mod rows;
 pub mod server_step;
+pub mod shard;
 
+mod room;
 mod roster;
+mod spill;
+mod staged;
+mod weigh;
 
 pub use roster::{Member, Roster};

@@ -4,7 +4,7 @@ use super::facts::RoundFacts;
 use crate::{
     client::ClientId,
     error::{Fault, Kind},
-    plugin::{Callbacks, Instance, Manifest, Plugin, Role, StateScope},
+    plugin::{Callbacks, Instance, Manifest, Need, Plugin, Role, StateScope},
     stages::{StageSpec, StageSpecs, failure, open},
     train::Layout,
 };
@@ -46,6 +46,12 @@ impl Member {
         Ok(())
     }
 
+    /// Keys the random streams of the control instance for a call that concerns no client.
+    pub fn key_control(&mut self, round: u64) {
+        let callbacks = self.callbacks(round, None);
+        self.control.set_callbacks(callbacks);
+    }
+
     /// Client scope means `client`; where no client is meant, only the run's and the round's streams differ.
     pub fn callbacks(&self, round: u64, client: Option<ClientId>) -> Callbacks {
         let (run_seed, position) = (self.run_seed, self.position);
@@ -83,6 +89,11 @@ impl Roster {
 
     pub fn position_of(&self, role: Role) -> Option<usize> {
         self.members.iter().position(|m| m.has(role))
+    }
+
+    /// Whether a plugin's method needs this scalar.
+    pub fn needs(&self, need: Need) -> bool {
+        self.members.iter().any(|m| m.plugin.manifest().needs.contains(&need))
     }
 
     /// What agents build their own stage instances from.
@@ -159,7 +170,7 @@ fn check(plugins: &[Plugin]) -> Result<()> {
         return Err(Fault::new(Kind::Config, format!("{} plugins — a run takes at most 255", plugins.len())));
     }
     plugins.iter().try_for_each(|plugin| check_alone(plugin.manifest()))?;
-    for role in [Role::Attack, Role::Mix, Role::Post, Role::Select] {
+    for role in [Role::Select] {
         if let Some(plugin) = plugins.iter().find(|p| p.manifest().kinds.contains(&role)) {
             let name = &plugin.manifest().name;
             return Err(Fault::new(
@@ -171,7 +182,7 @@ fn check(plugins: &[Plugin]) -> Result<()> {
             ));
         }
     }
-    for role in [Role::Aggregate, Role::ServerStep, Role::Compress] {
+    for role in [Role::Aggregate, Role::ServerStep, Role::Compress, Role::Attack] {
         let names: Vec<&str> =
             plugins.iter().map(|p| p.manifest()).filter(|m| m.kinds.contains(&role)).map(|m| m.name.as_str()).collect();
         if let [first, second, ..] = names[..] {
@@ -195,7 +206,6 @@ fn check_alone(manifest: &Manifest) -> Result<()> {
     let client_state = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client).map(|slot| &slot.name);
     let asked = [
         ("requires", manifest.requires.first().map(|requirement| format!("{requirement:?}"))),
-        ("needs", manifest.needs.first().map(|need| format!("{need:?}"))),
         ("keeps client state", client_state.into_iter().next().cloned()),
         ("uploads the vector", manifest.vectors.first().map(|vector| vector.name.clone())),
         ("has the header of", (manifest.max_header > 0).then(|| format!("{} bytes", manifest.max_header))),
