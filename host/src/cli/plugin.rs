@@ -70,8 +70,8 @@ fn to_text(inspected: &Inspected) -> String {
     line("homepage", manifest.homepage.clone());
     line("reduces over", words(&manifest.reduce).join(", then "));
     line("state", state(manifest));
-    line("needs", manifest.needs.join(", "));
-    line("requires", manifest.requires.join(", "));
+    line("needs", words(&manifest.needs).join(", "));
+    line("requires", words(&manifest.requires).join(", "));
     line("random draws", if manifest.rng { "yes, from the run's seed".into() } else { "none".into() });
     line("form", inspected.form.to_string());
     line("size", format!("{} ({} bytes)", bytes(inspected.bytes as u64), count(inspected.bytes as u64)));
@@ -102,6 +102,7 @@ fn state(manifest: &Manifest) -> String {
         let start = match &slot.init {
             StateInit::Value(value) => value.to_string(),
             StateInit::Parameter(name) => format!("`{name}`"),
+            StateInit::Weights(weights) => word(weights),
         };
         format!("{} {scope}, from {start}", slot.name)
     });
