@@ -36,8 +36,9 @@ impl RowStore {
         let len = self.spec.layout.len();
         for start in (0..len).step_by(shard_len) {
             let range = start..(start + shard_len).min(len);
-            let shard = Shard::open(&self.spec, range.len(), cohort)?;
-            self.shards.push(Mutex::new(Shard { range, ..shard }));
+            let mut shard = Shard::open(&self.spec, range.len(), cohort)?;
+            shard.range = range;
+            self.shards.push(Mutex::new(shard));
         }
         self.capacity = cohort;
         Ok(())
