@@ -9,6 +9,7 @@ use colla::plugin::{self, Plugin};
 use colla::random::{Purpose, Stream};
 use colla::strategy::grid::{Grid, GridSum};
 use colla::strategy::rows::RowStore;
+use colla::strategy::shard::ShardSpec;
 use colla::train::{Layout, TensorInfo, TensorRole};
 use divan::{Bencher, counter::BytesCount};
 use std::path::PathBuf;
@@ -36,7 +37,8 @@ fn bytes() -> BytesCount {
 fn rows_mean(bencher: Bencher, plugin: Plugin) {
     let tensor = TensorInfo { name: "w".into(), shape: vec![WEIGHTS], role: TensorRole::Weight, offset: 0 };
     let executor = Executor::new(1).expect("a thread");
-    let mut rows = RowStore::new(plugin, 0, 1, &Layout { tensors: vec![tensor] });
+    let layout = Layout { tensors: vec![tensor] };
+    let mut rows = RowStore::new(ShardSpec { plugin, position: 0, run_seed: 1, layout });
     rows.prepare(CLIENTS).expect("room for the rows");
     updates().iter().enumerate().for_each(|(slot, update)| rows.put(slot, update));
     let weights = vec![1.0; CLIENTS];

@@ -17,7 +17,7 @@ use super::{
     rows::RowStore,
     shard::ShardSpec,
     staged::Staged,
-    weigh::{Weigher, denominator},
+    weigh::{Weigher, denominator, denominator_of_nobody},
 };
 use crate::{
     client::ClientId,
@@ -272,8 +272,9 @@ impl Aggregator {
         let member = &mut roster.members[self.index];
         member.key_control(facts.round);
         nobody.max_weight = self.weigher.weigh(member, &[one], 0)?[0];
-        nobody.denominator = denominator(member, facts, &[], &[], 0.0)?;
-        nobody.is_sum = true;
+        if let Some(denominator) = denominator_of_nobody(member, facts)? {
+            (nobody.denominator, nobody.is_sum) = (denominator, true);
+        }
         Ok(nobody)
     }
 
