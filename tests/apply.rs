@@ -53,8 +53,7 @@ fn result(lab: &Lab, arguments: &[&str]) -> Vec<(String, Vec<f32>)> {
     let bytes = std::fs::read(lab.path().join("out.safetensors")).expect("the result");
     let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
     let floats = |bytes: &[u8]| bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    let mut tensors: Vec<_> =
-        file.tensors().into_iter().map(|(name, tensor)| (name, floats(tensor.data()))).collect();
+    let mut tensors: Vec<_> = file.tensors().into_iter().map(|(name, tensor)| (name, floats(tensor.data()))).collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     tensors
 }

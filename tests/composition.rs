@@ -23,12 +23,17 @@ fn five_roles_work_in_one_run() {
 #[test]
 fn two_plugins_in_a_role_for_one_are_refused_by_name() {
     let lab = Lab::new();
-    for (first, second, role) in
-        [("median", "trimmed-mean", "aggregate"), ("fedadam", "fedavgm", "server-step"), ("topk", "qsgd", "compress")]
-    {
+    for (first, second, role) in [
+        ("median", "trimmed-mean", "aggregate"),
+        ("fedadam", "fedavgm", "server-step"),
+        ("topk", "qsgd", "compress in the direction up"),
+        ("topk:direction=both", "qsgd", "compress in the direction up"),
+        ("topk:direction=both", "qsgd:direction=down", "compress in the direction down"),
+    ] {
         let refused = lab.colla(&small(&["--plugin", first, "--plugin", second]));
         assert_eq!(refused.code, 3, "{}", refused.stderr);
-        let expected = format!("plugins `{first}` and `{second}` — both play the role {role}");
+        let name = |plugin: &'static str| plugin.split(':').next().unwrap_or_default();
+        let expected = format!("plugins `{}` and `{}` — both play the role {role}", name(first), name(second));
         assert!(refused.stderr.contains(&expected), "{}", refused.stderr);
         assert_eq!(refused.stderr.lines().filter(|l| l.starts_with("error")).count(), 1, "{}", refused.stderr);
     }
@@ -67,4 +72,12 @@ fn a_server_learning_rate_beside_a_server_step_plugin_is_refused() {
     let refused = lab.colla(&small(&["--plugin", "fedadam", "--set", "federation.server-learning-rate=0.5"]));
     assert_eq!(refused.code, 3);
     assert!(refused.stderr.contains("`fedadam` takes the server step"), "{}", refused.stderr);
+}
+
+#[test]
+fn what_a_compressor_cannot_do_downwards_is_refused_with_the_reason() {
+    let lab = Lab::new();
+    let refused = lab.colla(&small(&["--plugin", "topk:direction=down,error-feedback=true"]));
+    assert_eq!(refused.code, 3);
+    assert!(refused.stderr.contains("what one message loses is in the next one already"), "{}", refused.stderr);
 }

@@ -2,7 +2,8 @@
 
 use super::support::{Lab, small};
 use super::wat::{
-    COPY_FIRST_ROW, FIRST_ROW_ONLY, GRAM, NEGATE_BASE, OK, column_after, fill_mix, manifest, plugin, replying_plugin,
+    COPY_FIRST_ROW, FIRST_ROW_ONLY, GRAM, OK, column_after, fill_mix_out, manifest, negate_base, plugin,
+    replying_plugin,
 };
 use colla_plugin_sdk::abi::op;
 use colla_plugin_sdk::{Map, Value};
@@ -39,13 +40,16 @@ fn write_server_side(lab: &Lab) {
         Map::new().with("rows_out", rows_out).with("extra", extra)
     };
     let decide = |kind: &str, name: &str, more: &str, plan: Map, block: &str| {
-        lab.write(&format!("{name}.wasm"), replying_plugin(&named(kind, name, more), op::DECIDE_PLAN, &plan, block));
+        lab.write(
+            &format!("{name}.wasm"),
+            replying_plugin(&named(kind, name, more), &[(op::DECIDE_PLAN, plan)], block),
+        );
     };
     // Three rows, each the mean of the six.
-    let sixth = fill_mix("(f64.div (f64.const 1) (f64.const 6))");
+    let sixth = fill_mix_out("(f64.div (f64.const 1) (f64.const 6))");
     decide("mix", "thirds", "", plan(3, ""), &sixth);
     // The host's Gram matrix enters: the coefficient of a row is its squared distance from the origin, scaled.
-    let norms = fill_mix(
+    let norms = fill_mix_out(
         "(f64.mul (f64.const 0.01) (f64.load (i32.add (i32.load offset=40 (local.get $block))
           (i32.mul (local.get $i) (i32.shl (i32.add (i32.load offset=28 (local.get $block)) (i32.const 1)) (i32.const 3))))))",
     );
@@ -53,15 +57,16 @@ fn write_server_side(lab: &Lab) {
     // The server's own update stands behind the six; sums with it make six rows, of which REDUCE takes the first.
     let reduce = format!(
         "(if (result i32) (i32.eq (local.get $op) (i32.const 34)) (then {COPY_FIRST_ROW}) (else {}))",
-        fill_mix("(f64.const 0.25)")
+        fill_mix_out("(f64.const 0.25)")
     );
     decide("aggregate", "trusting", r#","reduce":["gram","rows"]"#, plan(6, "root"), &reduce);
     decide("aggregate", "first", GRAM, plan(1, ""), FIRST_ROW_ONLY);
-    let weigh = fill_mix(&format!("(f64.add {} (f64.add {} {}))", column_after(4), column_after(5), column_after(6)));
+    let weigh =
+        fill_mix_out(&format!("(f64.add {} (f64.add {} {}))", column_after(4), column_after(5), column_after(6)));
     let after = named("aggregate", "after", r#","reduce":["sum-after"],"needs":["loss-before","update-norm2"]"#);
     let denominator = Map::new().with("denominator", 20.0);
-    lab.write("after.wasm", replying_plugin(&after, op::DENOMINATOR, &denominator, &weigh));
-    lab.write("flip.wasm", plugin(&named("attack", "flip", ""), OK, NEGATE_BASE));
+    lab.write("after.wasm", replying_plugin(&after, &[(op::DENOMINATOR, denominator)], &weigh));
+    lab.write("flip.wasm", plugin(&named("attack", "flip", ""), OK, &negate_base()));
 }
 
 /// Rows in memory, rows in a file, and any number of threads: one result.
@@ -104,7 +109,8 @@ fn an_attack_counts_its_clients_and_changes_the_result() {
         lab.run(name, &small(&[&["--plugin", "flip.wasm", "--plugin", "median"], more].concat()))
     };
     let attacked = run("attacked", &["--set", "attack.clients=[0,1,2,3,4,5,6,7,8,9]"]);
-    let counts: Vec<u64> = attacked.metrics()[1..].iter().map(|line| line["attackers"].as_u64().expect("a number")).collect();
+    let counts: Vec<u64> =
+        attacked.metrics()[1..].iter().map(|line| line["attackers"].as_u64().expect("a number")).collect();
     assert!(counts.iter().all(|&count| count <= 6) && counts.iter().sum::<u64>() > 0, "{counts:?}");
     let spared = run("spared", &["--set", "attack.clients=[]"]);
     assert_eq!(spared.metrics()[1]["attackers"], 0);

@@ -1,9 +1,11 @@
 //! A plugin can never crash, hang or exhaust the host: what it does wrong ends the run with exit code 6 and its name.
 
 use super::support::{Lab, small};
-use super::wat::{FILL_NAN, FIRST_ROW_ONLY, GRAM, OK, ROWS, SUM_AFTER, drawing_plugin, fill_mix, manifest, plugin, replying_plugin};
-use colla_plugin_sdk::abi::op;
-use colla_plugin_sdk::{Map, Value};
+use super::wat::{
+    FILL_NAN, FIRST_ROW_ONLY, GRAM, OK, ROWS, SUM_AFTER, drawing_plugin, fill_mix_out, manifest, only, plugin,
+    replying_plugin,
+};
+use colla_plugin_sdk::{Map, Value, abi::op};
 
 /// Runs a small experiment with the plugin, which must end with exit code 6 and a message that names it and `parts`.
 #[track_caller]
@@ -63,7 +65,7 @@ fn a_sum_rule_that_gives_no_weights_is_named() {
 fn deciding(kind: &str, more: &str, rows_out: i64, extra: &str, block: &str) -> Vec<u8> {
     let extra: Vec<Value> = extra.split_whitespace().map(Value::from).collect();
     let reply = Map::new().with("rows_out", rows_out).with("extra", extra);
-    replying_plugin(&manifest(kind, more), op::DECIDE_PLAN, &reply, block)
+    replying_plugin(&manifest(kind, more), &[(op::DECIDE_PLAN, reply)], block)
 }
 
 #[test]
@@ -80,11 +82,14 @@ fn a_mixing_matrix_of_the_wrong_shape_is_named() {
 fn coefficients_that_are_missing_or_no_numbers_are_named() {
     // What is not written stays the host's NaN.
     check(deciding("aggregate", GRAM, 1, "", OK), &["DECIDE", "coefficient 0 of result 0 is NaN"]);
-    check(deciding("mix", "", 2, "", &fill_mix("(f64.const inf)")), &["DECIDE", "coefficient 0 of result 0 is inf"]);
-    check(deciding("mix", "", 2, "", &fill_mix("(f64.const 1e20)")), &["DECIDE", "below 2^64"]);
+    check(
+        deciding("mix", "", 2, "", &fill_mix_out("(f64.const inf)")),
+        &["DECIDE", "coefficient 0 of result 0 is inf"],
+    );
+    check(deciding("mix", "", 2, "", &fill_mix_out("(f64.const 1e20)")), &["DECIDE", "below 2^64"]);
     check(deciding("mix", "", 2, "", "(i32.const 1)"), &["DECIDE", "skipped"]);
     // Finite coefficients that lead out of single precision: 6 updates of about 0.1 times 10^19 are fine, 10^19 in two mixes are not.
-    let huge = deciding("mix", "", 6, "", &fill_mix("(f64.const 1e19)"));
+    let huge = deciding("mix", "", 6, "", &fill_mix_out("(f64.const 1e19)"));
     check_with(huge, &["--plugin", "hostile.wasm", "--plugin", "hostile.wasm"], &["DECIDE", "element"]);
 }
 
@@ -97,7 +102,7 @@ fn extra_rows_that_the_host_does_not_have_are_named() {
 #[test]
 fn weights_after_training_that_are_no_weights_are_named() {
     check(plugin(&manifest("aggregate", SUM_AFTER), OK, OK), &["WEIGH", "weight 0 of 6 is NaN"]);
-    check(plugin(&manifest("aggregate", SUM_AFTER), OK, &fill_mix("(f64.const -1)")), &["WEIGH", "-1"]);
+    check(plugin(&manifest("aggregate", SUM_AFTER), OK, &fill_mix_out("(f64.const -1)")), &["WEIGH", "-1"]);
 }
 
 #[test]
@@ -122,6 +127,74 @@ fn an_encoder_that_claims_more_bytes_than_it_has_is_stopped() {
 }
 
 #[test]
+fn a_side_header_longer_than_the_manifest_allows_is_stopped() {
+    let claim = only(op::APPLY, "(i32.store offset=96 (local.get $block) (i32.const 9)) (i32.const 0)");
+    let module = plugin(&manifest("normalize", r#","max_header":8"#), OK, &claim);
+    check(module, &["APPLY", "9 bytes of output in a buffer of 8"]);
+}
+
+#[test]
+fn an_undoing_that_gives_nan_is_named() {
+    let module = plugin(&manifest("normalize", r#","max_header":8"#), OK, &only(op::UNDO, FILL_NAN));
+    check(module, &["UNDO", "NaN"]);
+}
+
+#[test]
+fn a_scan_of_an_absurd_length_or_without_values_is_stopped() {
+    let scanning = |values: i64, block: &str| {
+        replying_plugin(&manifest("normalize", ""), &[(op::SCAN_PLAN, Map::new().with("scan", values))], block)
+    };
+    check(scanning(1 << 40, OK), &["SCAN_PLAN", "`scan` is I64(1099511627776)", "from 0 to 4096"]);
+    check(scanning(-1, OK), &["SCAN_PLAN", "`scan` is I64(-1)"]);
+    // What is not written stays the host's NaN.
+    check(scanning(3, OK), &["SCAN", "value 0 after frame 0 is NaN"]);
+    check(scanning(3, &only(op::SCAN, "(i32.const 1)")), &["SCAN", "skipped a frame"]);
+    check(scanning(2, &only(op::SCAN, &fill_mix_out("(f64.const inf)"))), &["SCAN", "is inf"]);
+}
+
+const PIECE_STATE: &str = r#","max_encoded":{"num":4,"den":1,"plus":16},
+    "state":[{"name":"q","scope":"client","shape":"piece"}]"#;
+
+#[test]
+fn states_of_pieces_that_cannot_be_are_refused() {
+    let keeping = |lengths: &[i64]| {
+        let lengths: Vec<Value> = lengths.iter().map(|&length| length.into()).collect();
+        let reply = Map::new().with("piece_state", lengths);
+        replying_plugin(&manifest("compress", PIECE_STATE), &[(op::LAYOUT, reply)], OK)
+    };
+    // MLP 64-16-10: 1210 weights, one frame.
+    check(keeping(&[1, 2]), &["LAYOUT", "`piece_state` has 2 lengths for 1 pieces"]);
+    check(keeping(&[-1]), &["LAYOUT", "holds I64(-1) for piece 0"]);
+    check(keeping(&[4 * 1210 + 1]), &["LAYOUT", "at most 4840"]);
+    check(keeping(&[i64::MAX]), &["LAYOUT", "at most 4840"]);
+    check(plugin(&manifest("compress", PIECE_STATE), OK, OK), &["LAYOUT", "answered no list `piece_state`"]);
+}
+
+#[test]
+fn a_client_state_that_is_no_longer_finite_is_named() {
+    let spoil = only(
+        op::ENCODE,
+        "(f32.store (i32.load (i32.load offset=48 (local.get $block))) (f32.const nan)) (i32.const 0)",
+    );
+    let reply = Map::new().with("piece_state", vec![Value::I64(3)]);
+    check(
+        replying_plugin(&manifest("compress", PIECE_STATE), &[(op::LAYOUT, reply)], &spoil),
+        &["ENCODE", "client state 0 of piece 0 holds NaN"],
+    );
+}
+
+#[test]
+fn a_choice_of_clients_that_do_not_exist_or_of_nobody_is_named() {
+    let choosing = |value: &str| plugin(&manifest("select", ""), OK, &fill_mix_out(value));
+    check(choosing("(f64.const 20)"), &["SELECT", "place 0 is 20; clients have the numbers 0 to 19"]);
+    check(choosing("(f64.const 0.5)"), &["SELECT", "place 0 is 0.5"]);
+    check(choosing("(f64.const 3)"), &["SELECT", "chose client 3 twice"]);
+    check(choosing("(f64.const -1)"), &["SELECT", "chose nobody of 20 clients"]);
+    check(plugin(&manifest("select", ""), OK, OK), &["SELECT", "place 0 is NaN"]);
+    check(plugin(&manifest("select", ""), OK, "(i32.const 1)"), &["SELECT", "skipped the choice"]);
+}
+
+#[test]
 fn a_plugin_that_skips_what_it_must_write_is_named() {
     check(plugin(&manifest("aggregate", ROWS), OK, "(i32.const 1)"), &["REDUCE", "skipped"]);
     check(plugin(&manifest("server-step", ""), OK, "(i32.const 1)"), &["STEP", "skipped"]);
@@ -142,7 +215,7 @@ fn a_plugin_for_another_abi_is_refused_before_it_runs() {
 #[test]
 fn what_a_manifest_asks_for_and_the_host_cannot_give_is_refused_by_name() {
     for (more, part) in [
-        (r#","requires":["poisson-cohort"]"#, "requires `poisson-cohort`"),
+        (r#","requires":["poisson-cohort"]"#, "it requires `poisson-cohort`"),
         (r#","state":[{"name":"c_i","scope":"client"}]"#, "keeps client state `c_i`"),
     ] {
         let lab = Lab::new();

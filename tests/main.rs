@@ -12,6 +12,8 @@ mod hostile_plugins;
 mod laws;
 mod layering;
 mod published;
+mod requirements;
 mod run_directory;
+mod stages;
 mod support;
 mod wat;

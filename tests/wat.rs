@@ -1,5 +1,4 @@
-//! Small WebAssembly plugins by hand: whole in form, and wrong in exactly one thing, or so small that their results are
-//! known by heart.
+//! Small WebAssembly plugins by hand: whole in form, and wrong in exactly one thing, or right in exactly one.
 
 use colla_plugin_sdk::Map;
 
@@ -10,37 +9,47 @@ pub fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
 
 /// The same with a body for `create`, whose configuration is in the locals `$config` and `$len`.
 pub fn module(manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> {
-    assemble("", manifest, create, call, block, None)
-}
-
-/// A plugin that answers `reply` to the control operation `op`, and an empty map to the others.
-pub fn replying_plugin(manifest: &str, op: u32, reply: &Map, block: &str) -> Vec<u8> {
-    assemble("", manifest, OK, OK, block, Some((op, reply)))
+    assemble("", manifest, create, call, block)
 }
 
 /// A plugin that can call `$draw`: scope, stream, offset, kind, out, n.
 pub fn drawing_plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     let import = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
-    assemble(import, manifest, OK, call, block, None)
+    assemble(import, manifest, OK, call, block)
 }
 
-fn assemble(
-    imports: &str,
-    manifest: &str,
-    create: &str,
-    call: &str,
-    block: &str,
-    reply: Option<(u32, &Map)>,
-) -> Vec<u8> {
-    let (op, bytes) = reply.map_or((0, Vec::new()), |(op, map)| (op, map.encode()));
-    let (length, data) = (bytes.len(), bytes.iter().map(|byte| format!("\\{byte:02x}")).collect::<String>());
+/// A plugin that answers control operations with these maps, and others with an empty one.
+pub fn replying_plugin(manifest: &str, replies: &[(u32, Map)], block: &str) -> Vec<u8> {
+    let (mut data, mut call, mut at) = (String::new(), String::new(), REPLIES_AT);
+    call += "(global.set $reply (i32.const 0)) (global.set $reply_len (i32.const 0))";
+    for (op, reply) in replies {
+        let bytes = reply.encode();
+        let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+        data += &format!("(data (i32.const {at}) \"{escaped}\")");
+        call += &format!(
+            "(if (i32.eq (local.get $op) (i32.const {op})) (then
+               (global.set $reply (i32.const {at})) (global.set $reply_len (i32.const {}))))",
+            bytes.len()
+        );
+        at += bytes.len();
+    }
+    assert!(at < FIRST_ALLOCATION, "the replies fit below what is allocated");
+    assemble(&data, manifest, OK, &(call + OK), block)
+}
+
+/// Where in memory replies stand, and where allocation begins.
+const REPLIES_AT: usize = 1024;
+const FIRST_ALLOCATION: usize = 4096;
+
+/// `first`: what stands before the rest, imports above all.
+fn assemble(first: &str, manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> {
     let wat = format!(
         r#"(module
-          {imports}
+          {first}
           (memory (export "memory") 4)
-          (global $top (mut i32) (i32.const 4096))
-          (global $asked (mut i32) (i32.const 0))
-          (data (i32.const 2048) "{data}")
+          (global $top (mut i32) (i32.const {FIRST_ALLOCATION}))
+          (global $reply (mut i32) (i32.const 0))
+          (global $reply_len (mut i32) (i32.const 0))
           (func (export "colla_abi_version") (result i32) (i32.const 65536))
           (func (export "colla_alloc") (param $size i32) (param $align i32) (result i32)
             (local $at i32)
@@ -54,12 +63,10 @@ fn assemble(
           (func (export "colla_create") (param $config i32) (param $len i32) (param $host i32) (param $out i32) (result i32)
             (i32.store (local.get $out) (i32.const 1)) {create})
           (func (export "colla_destroy") (param i32))
-          (func (export "colla_call") (param $ctx i32) (param $op i32) (param $message i32) (param $len i32) (result i32)
-            (global.set $asked (local.get $op)) {call})
+          (func (export "colla_call") (param $ctx i32) (param $op i32) (param $message i32) (param $len i32) (result i32) {call})
           (func (export "colla_reply") (param $ctx i32) (param $out i32)
-            (i32.store (local.get $out) (i32.const 2048))
-            (i32.store offset=4 (local.get $out)
-              (select (i32.const {length}) (i32.const 0) (i32.eq (global.get $asked) (i32.const {op})))))
+            (i32.store (local.get $out) (global.get $reply))
+            (i32.store offset=4 (local.get $out) (global.get $reply_len)))
           (func (export "colla_block") (param $ctx i32) (param $op i32) (param $block i32) (result i32) (local $i i32) {block})
           (func (export "colla_last_error") (param $ctx i32) (param $out i32)
             (i32.store (local.get $out) (i32.const 0)) (i32.store offset=4 (local.get $out) (i32.const 0))))"#
@@ -120,20 +127,35 @@ pub const COPY_FIRST_ROW: &str = "(memory.copy (i32.load offset=52 (local.get $b
     (i32.load (i32.load offset=32 (local.get $block)))
     (i32.shl (i32.load offset=24 (local.get $block)) (i32.const 2))) (i32.const 0)";
 
+/// `then` for one operation, nothing and a success for all others.
+pub fn only(op: u32, then: &str) -> String {
+    format!("(if (result i32) (i32.eq (local.get $op) (i32.const {op})) (then {then}) (else {OK}))")
+}
+
+/// Stores `value` (an f64 that may use `$i`, the place) in each of `mix_out`.
+pub fn fill_mix_out(value: &str) -> String {
+    format!(
+        "(block $done (loop $next
+          (br_if $done (i32.ge_u (local.get $i) (i32.load offset=84 (local.get $block))))
+          (f64.store (i32.add (i32.load offset=60 (local.get $block)) (i32.shl (local.get $i) (i32.const 3))) {value})
+          (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
+    )
+}
+
+/// Stores `value` (an f32 that may use `$i`, the place) in each of `out`.
+pub fn fill_out(value: &str) -> String {
+    format!(
+        "(block $done (loop $next
+          (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
+          (f32.store (i32.add (i32.load offset=52 (local.get $block)) (i32.shl (local.get $i) (i32.const 2))) {value})
+          (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
+    )
+}
+
 /// Sets the first coefficient to 1 and all others to 0: the first result is the first row.
 pub const FIRST_ROW_ONLY: &str = "(memory.fill (i32.load offset=60 (local.get $block)) (i32.const 0)
     (i32.shl (i32.load offset=84 (local.get $block)) (i32.const 3)))
     (f64.store (i32.load offset=60 (local.get $block)) (f64.const 1)) (i32.const 0)";
-
-/// Fills `mix_out` (pointer at offset 60, count at 84); `value` may use the index `$i`.
-pub fn fill_mix(value: &str) -> String {
-    format!(
-        "(block $done (loop $next
-           (br_if $done (i32.ge_u (local.get $i) (i32.load offset=84 (local.get $block))))
-           (f64.store (i32.add (i32.load offset=60 (local.get $block)) (i32.shl (local.get $i) (i32.const 3))) {value})
-           (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
-    )
-}
 
 /// Column `column` of client `$i` in WEIGH's table after training (pointer at offset 40), which has seven columns.
 pub fn column_after(column: u32) -> String {
@@ -144,8 +166,8 @@ pub fn column_after(column: u32) -> String {
 }
 
 /// `out` becomes minus `base` (pointer at offset 44).
-pub const NEGATE_BASE: &str = "(block $done (loop $next
-    (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
-    (f32.store (i32.add (i32.load offset=52 (local.get $block)) (i32.shl (local.get $i) (i32.const 2)))
-      (f32.neg (f32.load (i32.add (i32.load offset=44 (local.get $block)) (i32.shl (local.get $i) (i32.const 2))))))
-    (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)";
+pub fn negate_base() -> String {
+    fill_out(
+        "(f32.neg (f32.load (i32.add (i32.load offset=44 (local.get $block)) (i32.shl (local.get $i) (i32.const 2)))))",
+    )
+}

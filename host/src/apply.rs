@@ -14,7 +14,7 @@ use crate::{
     error::{Fault, Kind},
     executor::Executor,
     plugin::{Plugin, Role},
-    stages::{Stages, norm2, squared_norm},
+    stages::{Stages, Upload, norm2, squared_norm},
     strategy::{
         Roster,
         aggregate::{Aggregator, Arrived, Collect, Settings},
@@ -135,7 +135,7 @@ impl<'a> Server<'a> {
             updates,
             options,
             executor: Executor::new(options.threads)?,
-            stages: Stages::new(&roster.stages(), seed, layout)?,
+            stages: Stages::new(&roster.stages(&updates.start), seed, layout)?,
             states: ClientStates::default(),
             aggregator: Aggregator::new(&roster, seed, layout, attack, settings),
             posts: Posts::new(&roster, seed, layout)?,
@@ -161,8 +161,7 @@ impl<'a> Server<'a> {
         let mut aggregated = self.aggregator.finish(&mut self.roster, &self.executor, arrived)?;
         self.posts.apply(&mut self.roster, &mut aggregated, &facts)?;
         self.aggregator.remember(&aggregated.update);
-        self.weights =
-            self.server_step.apply(&mut self.roster, &self.weights, &aggregated, &facts, accepted.len())?;
+        self.weights = self.server_step.apply(&mut self.roster, &self.weights, &aggregated, &facts, accepted.len())?;
         let summary = Map::new()
             .with("round", round as i64)
             .with("cohort", accepted.len() as i64)
@@ -228,15 +227,17 @@ impl<'a> Server<'a> {
         let mut upload_bytes = 0;
         for (slot, (&client, row)) in accepted.iter().zip(&mut clients).enumerate() {
             let mut update = updates[client].clone();
-            upload_bytes += self.stages.transfer(&mut update, round, ClientId(client as u32), &self.states)?;
+            let id = ClientId(client as u32);
+            let upload = Upload { round, client: id, received: &self.weights, states: &self.states };
+            upload_bytes += self.stages.transfer(&mut update, &upload)?;
+            self.stages.keep(id, &self.states);
             let loss = self.updates.losses.as_ref().map_or(0.0, |losses| losses[client]);
-            row.trained =
-                Some(TrainedRow { train_loss: loss, loss_before: loss, update_norm2: squared_norm(&update) });
+            row.trained = Some(TrainedRow { train_loss: loss, loss_before: loss, update_norm2: squared_norm(&update) });
             kept.put(slot, &update)?;
         }
         if let (true, Some(root)) = (wants_root, &self.updates.root) {
             let mut root = root.clone();
-            self.stages.normalize(&mut root, round, crate::client::SERVER)?;
+            self.stages.normalize(&mut root, round)?;
             kept.put(accepted.len(), &root)?;
         }
         Ok((clients, upload_bytes))

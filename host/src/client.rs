@@ -10,8 +10,9 @@ use crate::{
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The server's own client, which trains on root data; no client of a partition has this id.
-pub const SERVER: ClientId = ClientId(u32::MAX);
+/// The server where it plays a client's part: on its own data, and as the sender of the weights. No client of a partition
+/// has this id; with 1 more, as streams are keyed, it still fits their 32 bits.
+pub const SERVER: ClientId = ClientId(u32::MAX - 1);
 
 /// Identity of a virtual client: its position in the partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +41,14 @@ pub fn largest_cohort(config: &Federation, num_clients: usize) -> usize {
     match config.sampling {
         Sampling::Fixed => cohort_size(q, num_clients),
         Sampling::Poisson => ((q * n + 6.0 * (n * q * (1.0 - q)).sqrt()) as usize + 1).min(num_clients),
+    }
+}
+
+/// Clients of a cohort on average: C·K of Poisson cohorts, else [`cohort_size`].
+pub fn expected_cohort(config: &Federation, num_clients: usize) -> f64 {
+    match config.sampling {
+        Sampling::Fixed => cohort_size(config.fraction_train, num_clients) as f64,
+        Sampling::Poisson => config.fraction_train * num_clients as f64,
     }
 }
 

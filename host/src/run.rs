@@ -12,6 +12,7 @@ use crate::{
     random::{Purpose, Stream},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo},
     schedule::{AgentSpec, ClientReport, ClientTask, Engine, RoundJob, SequentialEngine, ThreadedEngine},
+    stages::Downlink,
     strategy::{
         Roster,
         aggregate::{Aggregator, Arrived, Settings},
@@ -20,6 +21,8 @@ use crate::{
         kept::Storage,
         local,
         post::Posts,
+        requirements,
+        select::Selector,
         server_step::ServerStep,
     },
     train::{self, Model},
@@ -59,7 +62,8 @@ impl Experiment {
     pub fn new(mut config: Config, data: Arc<Dataset>, model: Arc<dyn Model>) -> Result<Self> {
         config.resolve();
         config.check()?;
-        let plugins = load_plugins(&mut config)?;
+        let plugins = load_plugins(&mut config, &data)?;
+        requirements::check(&plugins, &config, model.layout())?;
         // The stored configuration must mean the same files from any folder.
         for path in [&mut config.data.path, &mut config.model.init, &mut config.partition.cache].into_iter().flatten() {
             *path = std::path::absolute(&*path)?;
@@ -81,14 +85,23 @@ impl Experiment {
     }
 }
 
-/// Loads the configured plugins, with FedAvg as the aggregate if they have none, and writes them back resolved: with
-/// their hashes and every parameter, so that the stored configuration alone repeats the run.
-fn load_plugins(config: &mut Config) -> Result<Vec<Plugin>> {
+/// Loads the configured plugins, with FedAvg as the aggregate if they have none and with what they require of it, and
+/// writes them back resolved: with their hashes and every parameter, so that the stored configuration alone repeats the
+/// run.
+fn load_plugins(config: &mut Config, data: &Dataset) -> Result<Vec<Plugin>> {
     let allow_native = &config.host.allow_native;
     let mut plugins: Vec<Plugin> =
         config.plugins.iter().map(|spec| plugin::load(spec, allow_native)).collect::<Result<_>>()?;
     if !plugins.iter().any(|p| p.manifest().kinds.contains(&Role::Aggregate)) {
-        plugins.push(plugin::load(&config::Plugin::shipped("fedavg"), allow_native)?);
+        config.plugins.push(config::Plugin::shipped("fedavg"));
+        plugins.extend(config.plugins.last().map(|spec| plugin::load(spec, allow_native)).transpose()?);
+    }
+    let expected_cohort = || {
+        let num_clients = partition::num_clients(&config.partition, data)?;
+        Ok(client::expected_cohort(&config.federation, num_clients))
+    };
+    if let Some((position, spec)) = requirements::settle(&plugins, &config.plugins, expected_cohort)? {
+        plugins[position] = plugin::load(&spec, allow_native)?;
     }
     config.plugins = plugins.iter().map(resolved).collect::<Result<_>>()?;
     Ok(plugins)
@@ -111,6 +124,8 @@ struct Run<'a> {
     executor: Arc<Executor>,
     engine: Box<dyn Engine>,
     roster: Roster,
+    selector: Option<Selector>,
+    downlink: Option<Downlink>,
     aggregator: Aggregator,
     posts: Posts,
     server_step: ServerStep,
@@ -128,11 +143,15 @@ impl<'a> Run<'a> {
         let layout = model.layout();
         let partition = partition::load_or_create(&config.partition, data)?;
         let executor = Arc::new(Executor::new(config.host.threads)?);
-        let roster = Roster::new(plugins.clone(), config.seed, layout)?;
+        let mut roster = Roster::new(plugins.clone(), config.seed, layout)?;
+        let weights = model.initial_weights(config.seed)?;
+        let stages = roster.stages(&weights);
+        let downlink = |spec| Downlink::new(spec, config.seed, layout, &weights);
+        let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
         let spec = AgentSpec {
             model: model.clone(),
             data: data.clone(),
-            stages: roster.stages(),
+            stages,
             train: config.train.clone(),
             run_seed: config.seed,
             update_bound: config.federation.update_bound,
@@ -157,11 +176,13 @@ impl<'a> Run<'a> {
         aggregator.check_room(client::largest_cohort(&config.federation, num_clients))?;
         Ok(Run {
             engine,
+            selector: Selector::new(&mut roster, &config.federation, partition.train.sizes())?,
+            downlink,
             aggregator,
             posts: Posts::new(&roster, config.seed, layout)?,
             root_rows: root_rows(config, data.train.len())?,
             server_step: ServerStep::new(&roster, config.seed, config.federation.server_learning_rate, layout)?,
-            weights: model.initial_weights(config.seed)?,
+            weights,
             experiment,
             config,
             partition,
@@ -185,7 +206,7 @@ impl<'a> Run<'a> {
     /// FedAvg's Algorithm 1 with every step a plugin's: sample, train, aggregate, step, evaluate.
     fn round(&mut self, round: u64, observer: &mut dyn Observer) -> Result<RoundRecord> {
         let start = Instant::now();
-        let cohort = self.cohort(round);
+        let cohort = self.cohort(round)?;
         let facts = self.facts(round, cohort.len());
         self.roster.begin(&facts)?;
         let tasks = plan(self.config, &self.partition, &mut self.roster, round, &cohort)?;
@@ -196,9 +217,13 @@ impl<'a> Run<'a> {
             tasks.push(root_task(self.config, &self.root_rows, cohort.len()));
         }
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|m| m.broadcast.clone()).collect();
+        let sent = match &mut self.downlink {
+            Some(downlink) => downlink.send(round, &self.weights, &broadcasts)?,
+            None => &self.weights,
+        };
         let job = RoundJob {
             round,
-            weights: &self.weights,
+            weights: sent,
             tasks: &tasks,
             collect: self.aggregator.collect(&self.roster, round, &weights, self.config.federation.update_bound)?,
             broadcasts: &broadcasts,
@@ -217,6 +242,9 @@ impl<'a> Run<'a> {
 
         let mut record = self.record(round, train_seconds, &received.reports);
         record.attackers = aggregated.attackers.map(|count| count as u64);
+        if let Some(selector) = &mut self.selector {
+            selector.remember(round, received.reports.iter().map(|report| (report.client, report.local.loss)));
+        }
         record.plugin = self.roster.end(round, &round_summary(&record, &received.reports))?;
         self.evaluate(round, &mut record)?;
         record.seconds = start.elapsed().as_secs_f64();
@@ -232,18 +260,29 @@ impl<'a> Run<'a> {
         RoundFacts { round, cohort, num_clients, expected_cohort, poisson }
     }
 
-    /// The sampled clients that hold rows to train on.
-    fn cohort(&self, round: u64) -> Vec<ClientId> {
+    /// The clients that train: those that a plugin selects, or the sampled ones that hold rows to train on.
+    fn cohort(&mut self, round: u64) -> Result<Vec<ClientId>> {
+        if let Some(selector) = &mut self.selector {
+            return selector.choose(&mut self.roster, round);
+        }
         let rows = &self.partition.train;
         let mut cohort = client::sample(&self.config.federation, self.config.seed, round, rows.num_clients());
         cohort.retain(|client| !rows.client(client.index()).is_empty());
-        cohort
+        Ok(cohort)
     }
 
-    fn record(&self, round: u64, train_seconds: f64, reports: &[ClientReport]) -> RoundRecord {
+    /// Bytes that the cohort received: the weights, and what plugins broadcast.
+    fn download_bytes(&mut self, reports: &[ClientReport]) -> u64 {
+        let weights: u64 = match &mut self.downlink {
+            Some(downlink) => reports.iter().map(|report| downlink.charge(report.client)).sum(),
+            None => wire::plain_bytes(self.weights.len()) * reports.len() as u64,
+        };
+        weights + self.roster.broadcast_bytes() * reports.len() as u64
+    }
+
+    fn record(&mut self, round: u64, train_seconds: f64, reports: &[ClientReport]) -> RoundRecord {
         let examples: u64 = reports.iter().map(|r| r.local.examples).sum();
         let loss: f64 = reports.iter().map(|r| r.local.loss * r.local.examples as f64).sum();
-        let down = wire::plain_bytes(self.weights.len()) + self.roster.broadcast_bytes();
         RoundRecord {
             round,
             unix_time: unix_time(),
@@ -251,7 +290,7 @@ impl<'a> Run<'a> {
             train_loss: (examples > 0).then(|| loss / examples as f64),
             clients: reports.len() as u64,
             upload_bytes: reports.iter().map(|r| r.upload_bytes).sum(),
-            download_bytes: down * reports.len() as u64,
+            download_bytes: self.download_bytes(reports),
             ..RoundRecord::default()
         }
     }

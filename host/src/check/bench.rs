@@ -6,7 +6,7 @@
 use super::inputs::{Input, ROWS};
 use crate::{
     plugin::{Block, Buffer, Callbacks, Instance, Manifest, Plugin, Reduce, Role, Span, StateInit, StateScope, Unit},
-    stages::{ScanPlan, capacity, failure, norm2, open},
+    stages::{OwnScan, Scan, ScanPlan, capacity, failure, norm2, open},
     strategy::local,
     train::{Layout, TensorInfo, TensorRole},
 };
@@ -20,7 +20,7 @@ use std::ops::Range;
 /// Keys the random numbers of every instance here.
 const RUN_SEED: u64 = 42;
 /// Doubles that a table or a list of weights may have.
-const DOUBLES: usize = 256;
+const DOUBLES: usize = 8192;
 /// Examples of the clients whose updates are the rows.
 const EXAMPLES: [f64; ROWS] = [10.0, 20.0, 5.0, 40.0, 25.0];
 
@@ -201,7 +201,7 @@ impl Bench {
 
     /// SCAN_PLAN and APPLY, piece by piece.
     fn apply(&mut self, vector: &[f32], cut: usize) -> Result<Vec<f32>> {
-        let mut scan = self.scan_plan()?.scan(vector);
+        let mut scan = self.measured(vector)?;
         let (mut answer, mut row) = (Vec::with_capacity(vector.len()), Vec::new());
         for (unit, range) in self.pieces(cut).into_iter().enumerate() {
             let piece = &vector[range.clone()];
@@ -219,7 +219,7 @@ impl Bench {
 
     /// SCAN_PLAN and ENCODE: the bytes of each piece.
     pub fn encode(&mut self, vector: &[f32]) -> Result<Vec<Vec<u8>>> {
-        let mut scan = self.scan_plan()?.scan(vector);
+        let mut scan = self.measured(vector)?;
         let (mut encoded, mut row) = (Vec::new(), Vec::new());
         for (unit, range) in self.pieces(vector.len()).into_iter().enumerate() {
             let piece = &vector[range.clone()];
@@ -263,6 +263,19 @@ impl Bench {
             answer.extend(self.instance.floats(data));
         }
         Ok(answer)
+    }
+
+    /// The measures of the vector, the stage's own scan among them.
+    fn measured(&mut self, vector: &[f32]) -> Result<Scan> {
+        let plan = self.scan_plan()?;
+        let own = match plan.own() {
+            0 => Vec::new(),
+            values => {
+                let scan = OwnScan::new(self.instance.as_mut(), &self.name, values, vector.len())?;
+                scan.run(self.instance.as_mut(), vector)?
+            }
+        };
+        Ok(plan.scan(vector, own))
     }
 
     fn scan_plan(&mut self) -> Result<ScanPlan> {

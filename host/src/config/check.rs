@@ -108,7 +108,12 @@ fn check_attack(attack: &Attack) -> Result<()> {
         (Some(share), None) => rule("attack.fraction", share, (0.0..=1.0).contains(&share), "at least 0 and at most 1"),
         (None, Some(clients)) => {
             let distinct: BTreeSet<&u32> = clients.iter().collect();
-            rule("attack.clients", format!("{clients:?}"), distinct.len() == clients.len(), "a list without repetitions")
+            rule(
+                "attack.clients",
+                format!("{clients:?}"),
+                distinct.len() == clients.len(),
+                "a list without repetitions",
+            )
         }
         (Some(share), Some(_)) => {
             Err(wrong(format!("config `attack.fraction = {share}` and `attack.clients`: give one of them")))
@@ -258,8 +263,12 @@ mod tests {
 
     #[test]
     fn hostile_clients_are_given_in_one_way() {
-        let attack = |fraction, clients: Option<&[u32]>| Some(Attack { fraction, clients: clients.map(<[u32]>::to_vec) });
-        check(|c| c.attack = attack(Some(1.5), None), "config `attack.fraction = 1.5`: must be at least 0 and at most 1");
+        let attack =
+            |fraction, clients: Option<&[u32]>| Some(Attack { fraction, clients: clients.map(<[u32]>::to_vec) });
+        check(
+            |c| c.attack = attack(Some(1.5), None),
+            "config `attack.fraction = 1.5`: must be at least 0 and at most 1",
+        );
         check(
             |c| c.attack = attack(None, Some(&[3, 1, 3])),
             "config `attack.clients = [3, 1, 3]`: must be a list without repetitions",

@@ -268,7 +268,8 @@ pub struct Plugin {
     /// BLAKE3 of the file, hex. When given, another file is refused; the stored configuration always gives it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub blake3: Option<String>,
-    /// Parameters by name, checked against the manifest. `error-feedback` is the host's own, for any compressor.
+    /// Parameters by name, checked against the manifest. `error-feedback` and `direction` are the host's own, for any
+    /// compressor.
     #[serde(flatten)]
     pub parameters: toml::Table,
 }

@@ -91,6 +91,14 @@ pub fn load_or_create(config: &config::Partition, data: &Dataset) -> Result<Part
     Ok(partition)
 }
 
+/// K, the number of clients. Errors: `Kind::Config` where the data should name them and do not.
+pub fn num_clients(config: &config::Partition, data: &Dataset) -> Result<usize> {
+    match config.kind {
+        PartitionKind::Natural => natural::num_clients(data),
+        _ => Ok(config.num_clients),
+    }
+}
+
 /// Draws the partition and leaves the disk alone.
 ///
 /// Errors: `Kind::Config` for keys that the kind does not use and for impossible values, each with what is possible.

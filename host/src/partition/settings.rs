@@ -54,12 +54,11 @@ impl Settings {
             return Err(fault(format!("config `partition.kind`: {:?} cannot be drawn", config.kind)));
         };
         refuse_unused_keys(config, &METHODS[method])?;
-        let natural = config.kind == config::PartitionKind::Natural;
         let mut resolved = config.clone();
         resolved.resolve();
         let settings = Settings {
             method,
-            num_clients: if natural { super::natural::num_clients(data)? } else { config.num_clients },
+            num_clients: super::num_clients(config, data)?,
             // What a kind does not use stands for nothing; 1 passes the checks of every key.
             alpha: resolved.alpha.unwrap_or(1.0),
             shards_per_client: resolved.shards_per_client.unwrap_or(1),

@@ -8,7 +8,8 @@ use super::{
     Callbacks, Form, Instance, Manifest, PluginFile,
     failure::CreateFailure,
     log::Log,
-    native, parameters,
+    native,
+    parameters::{self, Direction},
     shipped::{self, Found},
     wasm,
 };
@@ -42,6 +43,7 @@ struct Loaded {
     config: Vec<u8>,
     parameters_json: BTreeMap<String, serde_json::Value>,
     error_feedback: bool,
+    direction: Direction,
     blake3: String,
     sha256: String,
     size: usize,
@@ -75,7 +77,7 @@ impl Plugin {
         &self.0.parameters
     }
 
-    /// The same for the records; of a compressor also the host's own `error-feedback`.
+    /// The same for the records; of a compressor also the host's own `error-feedback` and `direction`.
     pub fn parameters_json(&self) -> &BTreeMap<String, serde_json::Value> {
         &self.0.parameters_json
     }
@@ -83,6 +85,11 @@ impl Plugin {
     /// Whether the host keeps the residual of this compressor per client. Always false for other roles.
     pub fn error_feedback(&self) -> bool {
         self.0.error_feedback
+    }
+
+    /// Which way the vectors of this compressor travel. Up for other roles, where it means nothing.
+    pub fn direction(&self) -> Direction {
+        self.0.direction
     }
 
     /// BLAKE3 of exactly the bytes that run, hex.
@@ -168,6 +175,7 @@ pub fn load(spec: &config::Plugin, allow_native: &[String]) -> Result<Plugin> {
         parameters: resolved.map,
         parameters_json: resolved.json,
         error_feedback: resolved.error_feedback,
+        direction: resolved.direction,
         blake3: file.blake3,
         sha256: file.sha256,
         size: file.bytes.len(),

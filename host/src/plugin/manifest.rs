@@ -251,6 +251,22 @@ pub enum Requirement {
     RootData,
 }
 
+impl Requirement {
+    /// The word of manifests and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Requirement::UniformWeights => "uniform-weights",
+            Requirement::FixedDenominator => "fixed-denominator",
+            Requirement::PoissonCohort => "poisson-cohort",
+            Requirement::FixedCohort => "fixed-cohort",
+            Requirement::PlainSgd => "plain-sgd",
+            Requirement::NormBound => "norm-bound",
+            Requirement::NormalisationLayers => "normalisation-layers",
+            Requirement::RootData => "root-data",
+        }
+    }
+}
+
 /// A scalar per client that costs something to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -302,6 +318,16 @@ pub enum StateShape {
     Model,
     /// A length for each piece, which the plugin gives at LAYOUT. Compressors only.
     Piece,
+}
+
+impl StateShape {
+    /// The word of manifests and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            StateShape::Model => "model",
+            StateShape::Piece => "piece",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

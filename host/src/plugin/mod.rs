@@ -38,5 +38,6 @@ pub use manifest::{
     InitialWeights, Manifest, MaxEncoded, Need, NormEffect, Parameter, ParameterType, Reduce, Requirement, Role,
     StateInit, StateScope, StateShape, StateSlot, Unit, Vector,
 };
+pub use parameters::Direction;
 pub use shipped::shipped_names;
 pub use spec::parse as parse_spec;

@@ -4,7 +4,7 @@
 //! the configuration by TOML's types only.
 //! What it never does: pass on what the manifest does not declare, or round a value.
 
-use super::{Manifest, Parameter, ParameterType, Role, text};
+use super::{Manifest, Parameter, ParameterType, Role, StateScope, text};
 use crate::error::did_you_mean;
 use colla_plugin_sdk::{Map, Value};
 use serde_json::Value as Json;
@@ -12,16 +12,52 @@ use std::collections::BTreeMap;
 
 /// The host's own parameter of every compressor: keep what the code lost and add it to the client's next update.
 pub(super) const ERROR_FEEDBACK: &str = "error-feedback";
+/// The host's own parameter of every compressor: which way what it compresses travels.
+pub(super) const DIRECTION: &str = "direction";
+
+/// Which way a compressor's vectors travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Updates, from the clients to the server.
+    #[default]
+    Up,
+    /// Weights, from the server to the clients.
+    Down,
+    Both,
+}
+
+impl Direction {
+    const ALL: [Direction; 3] = [Direction::Up, Direction::Down, Direction::Both];
+
+    /// The word of configurations and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::Up => "up",
+            Direction::Down => "down",
+            Direction::Both => "both",
+        }
+    }
+
+    pub fn is_up(self) -> bool {
+        self != Direction::Down
+    }
+
+    pub fn is_down(self) -> bool {
+        self != Direction::Up
+    }
+}
 
 /// All parameters of a plugin with their values.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Resolved {
     /// In the manifest's order: F64 for `float`, I64 for `int`, Bool for `bool`, Str for `choice`.
     pub map: Map,
-    /// The same by name; of a compressor also [`ERROR_FEEDBACK`].
+    /// The same by name; of a compressor also [`ERROR_FEEDBACK`] and [`DIRECTION`].
     pub json: BTreeMap<String, Json>,
     /// Not passed to the plugin. Default false; false for every role but `compress`.
     pub error_feedback: bool,
+    /// Not passed to the plugin. Default up; up for every role but `compress`.
+    pub direction: Direction,
 }
 
 /// Fills in defaults and checks names, types, ranges and choices.
@@ -29,10 +65,12 @@ pub(super) struct Resolved {
 pub(super) fn resolve(manifest: &Manifest, given: &toml::Table) -> Result<Resolved, String> {
     let mut given = given.clone();
     let error_feedback = take_error_feedback(manifest, &mut given)?;
+    let direction = take_direction(manifest, &mut given)?;
+    check_direction(manifest, direction, error_feedback)?;
     if let Some(unknown) = given.keys().find(|name| manifest.parameter(name).is_none()) {
         return Err(unknown_parameter(manifest, unknown));
     }
-    let mut resolved = Resolved { map: Map::new(), json: BTreeMap::new(), error_feedback };
+    let mut resolved = Resolved { map: Map::new(), json: BTreeMap::new(), error_feedback, direction };
     for parameter in &manifest.parameters {
         let value = match given.get(&parameter.name) {
             Some(value) => accept(parameter, value)?,
@@ -44,25 +82,63 @@ pub(super) fn resolve(manifest: &Manifest, given: &toml::Table) -> Result<Resolv
     }
     if manifest.has(Role::Compress) {
         resolved.json.insert(ERROR_FEEDBACK.into(), error_feedback.into());
+        resolved.json.insert(DIRECTION.into(), direction.name().into());
     }
     Ok(resolved)
 }
 
 fn take_error_feedback(manifest: &Manifest, given: &mut toml::Table) -> Result<bool, String> {
-    match given.remove(ERROR_FEEDBACK) {
+    match take_of_compressors(manifest, given, ERROR_FEEDBACK)? {
         None => Ok(false),
-        Some(_) if !manifest.has(Role::Compress) => {
-            Err(format!("parameter `{ERROR_FEEDBACK}` belongs to compressors, and this plugin is none; leave it out"))
-        }
         Some(toml::Value::Boolean(on)) => Ok(on),
         Some(value) => Err(refusal(ERROR_FEEDBACK, &value, "it must be true or false")),
+    }
+}
+
+fn take_direction(manifest: &Manifest, given: &mut toml::Table) -> Result<Direction, String> {
+    let Some(value) = take_of_compressors(manifest, given, DIRECTION)? else { return Ok(Direction::default()) };
+    let named = |direction: &Direction| value.as_str() == Some(direction.name());
+    let known = Direction::ALL.into_iter().find(named);
+    known.ok_or_else(|| refusal(DIRECTION, &value, "it must be one of: up, down, both"))
+}
+
+/// One of the host's own parameters of every compressor, if it is given.
+fn take_of_compressors(
+    manifest: &Manifest,
+    given: &mut toml::Table,
+    name: &str,
+) -> Result<Option<toml::Value>, String> {
+    match given.remove(name) {
+        Some(_) if !manifest.has(Role::Compress) => {
+            Err(format!("parameter `{name}` belongs to compressors, and this plugin is none; leave it out"))
+        }
+        value => Ok(value),
+    }
+}
+
+/// What has no meaning on the way down is refused, not ignored.
+fn check_direction(manifest: &Manifest, direction: Direction, error_feedback: bool) -> Result<(), String> {
+    let given = format!("parameter `{DIRECTION} = \"{}\"`", direction.name());
+    if direction == Direction::Down && error_feedback {
+        return Err(format!(
+            "{given} with `{ERROR_FEEDBACK} = true`: downwards the server encodes what its copy of the clients' weights \
+             lacks, so what one message loses is in the next one already; leave `{ERROR_FEEDBACK}` out"
+        ));
+    }
+    let of_client = manifest.state.iter().find(|slot| slot.scope == StateScope::Client);
+    match of_client.filter(|_| direction.is_down() && manifest.has(Role::Compress)) {
+        None => Ok(()),
+        Some(slot) => Err(format!(
+            "{given}: it keeps `{}` of the client that encodes, and downwards the server encodes; use \"up\"",
+            slot.name
+        )),
     }
 }
 
 fn unknown_parameter(manifest: &Manifest, unknown: &str) -> String {
     let mut known: Vec<&str> = manifest.parameters.iter().map(|parameter| parameter.name.as_str()).collect();
     if manifest.has(Role::Compress) {
-        known.push(ERROR_FEEDBACK);
+        known.extend([ERROR_FEEDBACK, DIRECTION]);
     }
     let suggestion = did_you_mean(unknown, known.iter().copied());
     let list = if known.is_empty() { "it has none".into() } else { format!("it has: {}", known.join(", ")) };
@@ -146,6 +222,46 @@ mod tests {
             "error-feedback = true",
             "parameter `error-feedback` belongs to compressors, and this plugin is none; leave it out",
         );
+    }
+
+    #[test]
+    fn the_direction_is_the_hosts_and_only_for_compressors() {
+        let resolve = |given: &str| resolve(&manifest("compress"), &toml::from_str(given).unwrap()).unwrap();
+        assert_eq!((resolve("").direction, &resolve("").json[DIRECTION]), (Direction::Up, &Json::from("up")));
+        let both = resolve("direction = 'both'\nerror-feedback = true");
+        assert!(both.direction.is_up() && both.direction.is_down() && both.map.get(DIRECTION).is_none());
+        assert_eq!(both.json[DIRECTION], Json::from("both"));
+        let down = resolve("direction = 'down'").direction;
+        assert!(down.is_down() && !down.is_up());
+        let message = "parameter `direction = \"sideways\"`: it must be one of: up, down, both";
+        refused("compress", "direction = 'sideways'", message);
+        let message = "parameter `direction` belongs to compressors, and this plugin is none; leave it out";
+        refused("client", "direction = 'up'", message);
+    }
+
+    #[test]
+    fn what_means_nothing_downwards_is_refused_with_the_reason() {
+        refused(
+            "compress",
+            "direction = 'down'\nerror-feedback = true",
+            "parameter `direction = \"down\"` with `error-feedback = true`: downwards the server encodes what its copy of \
+             the clients' weights lacks, so what one message loses is in the next one already; leave `error-feedback` out",
+        );
+        let state = r#""state":[{"name":"q","scope":"client"}],"params""#;
+        let mut keeping = serde_json::to_string(&manifest("compress")).unwrap();
+        keeping = keeping.replace(r#""state":[],"#, "").replace(r#""params""#, state);
+        let keeping = Manifest::parse(&keeping).unwrap();
+        for direction in ["down", "both"] {
+            let given = toml::from_str(&format!("direction = '{direction}'")).unwrap();
+            assert_eq!(
+                resolve(&keeping, &given).unwrap_err(),
+                format!(
+                    "parameter `direction = \"{direction}\"`: it keeps `q` of the client that encodes, and downwards the \
+                     server encodes; use \"up\""
+                )
+            );
+        }
+        assert!(resolve(&keeping, &toml::Table::new()).is_ok());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{AgentSpec, ClientReport, ClientTask, RoundJob, at_client};
 use crate::{
     client,
     error::{Fault, Kind},
-    stages::{Stages, squared_norm},
+    stages::{Stages, Upload, squared_norm},
     strategy::{aggregate::Collect, grid::GridSum},
     train::{BatchOrder, Layout, LocalTask, Part, Score, Trainer},
 };
@@ -56,11 +56,16 @@ impl Agent {
             Collect::Rows(_) | Collect::Keep(_) => f32::MAX,
         };
         self.check("local training", bound)?;
+        let states = &*self.spec.clients;
+        let upload = Upload { round: job.round, client: task.client, received: job.weights, states };
         let upload_bytes = match task.client {
-            client::SERVER => self.stages.normalize(&mut self.update, job.round, task.client).map(|()| 0)?,
-            client => self.stages.transfer(&mut self.update, job.round, client, &self.spec.clients)?,
+            client::SERVER => self.stages.normalize(&mut self.update, job.round).map(|()| 0)?,
+            _ => self.stages.transfer(&mut self.update, &upload)?,
         };
         self.check("the stages", bound)?;
+        if task.client != client::SERVER {
+            self.stages.keep(task.client, &self.spec.clients);
+        }
         match job.collect {
             Collect::Sum(grid) => {
                 self.sum.get_or_insert_with(|| GridSum::new(grid, job.weights.len())).fold(task.weight, &self.update)

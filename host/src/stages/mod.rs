@@ -1,11 +1,20 @@
 //! What happens to an update between the client's training and the server's aggregation.
 //!
-//! Where in the flow: after train, before strategy. On the client: normalize in the given order, then compress; on the
-//! server: decompress. Each agent has its own instances. What it never does: know which strategy aggregates.
+//! ```text
+//! client   APPLY of normalizer 1, …, n → ENCODE        bytes and side headers travel
+//! server   DECODE → UNDO of normalizer n, …, 1         of those that have a header
+//! ```
+//! Where in the flow: after train, before strategy. Each agent has its own instances. The way down, of the weights before
+//! training, is in `downlink.rs`.
+//! What it never does: know which strategy aggregates.
 
+mod codec;
 mod compress;
+mod downlink;
 mod measures;
 mod normalize;
+mod own_scan;
+mod slots;
 mod stage;
 
 use crate::{
@@ -18,23 +27,42 @@ use anyhow::Result;
 use colla_plugin_sdk::Map;
 use compress::Compressor;
 use normalize::Normalizer;
+use std::sync::Arc;
 
-pub use compress::capacity;
-pub use measures::{ScanPlan, norm2, squared_norm};
-pub use stage::{Stage, failure, open};
+pub use codec::capacity;
+pub use downlink::Downlink;
+pub use measures::{Scan, ScanPlan, norm2, squared_norm};
+pub use own_scan::OwnScan;
+pub use slots::needs_initial_weights;
+pub use stage::{Sender, Stage, failure, open};
 
 /// A stage of the run: the plugin and its position among all plugins of the run.
 #[derive(Clone)]
 pub struct StageSpec {
     pub plugin: Plugin,
     pub position: u8,
+    /// The weights before round 1, where a client slot starts from them ([`needs_initial_weights`]).
+    pub initial_weights: Option<Arc<[f32]>>,
 }
 
 /// The stages of a run in the order in which they act; what each agent builds its own instances from.
 #[derive(Clone, Default)]
 pub struct StageSpecs {
     pub normalize: Vec<StageSpec>,
+    /// What compresses the updates.
     pub compress: Option<StageSpec>,
+    /// What compresses the weights; the server's, not the agents'.
+    pub downlink: Option<StageSpec>,
+}
+
+/// Whose update passes through the stages, and what belongs to it.
+#[derive(Clone, Copy)]
+pub struct Upload<'a> {
+    pub round: u64,
+    pub client: ClientId,
+    /// The weights that the client trained from, P values.
+    pub received: &'a [f32],
+    pub states: &'a ClientStates,
 }
 
 /// One agent's stages.
@@ -59,19 +87,37 @@ impl Stages {
         self.compress.as_mut().map_or(Ok(()), |compressor| compressor.sync(broadcasts))
     }
 
-    /// The normalizers alone: what becomes of the update of the server's own client, which does not travel.
-    pub fn normalize(&mut self, update: &mut [f32], round: u64, client: ClientId) -> Result<()> {
-        self.normalize.iter_mut().try_for_each(|normalizer| normalizer.apply(update, round, client))
+    /// The normalizers and their undoing alone: what becomes of the update of the server's own client, which does not travel.
+    pub fn normalize(&mut self, update: &mut [f32], round: u64) -> Result<()> {
+        for normalizer in &mut self.normalize {
+            normalizer.apply(update, round, Sender::Server)?;
+        }
+        self.normalize.iter_mut().rev().try_for_each(|normalizer| normalizer.undo(update, round, Sender::Server))
     }
 
     /// Turns the client's update into what the server receives, in place, and returns the bytes that travelled.
     ///
     /// Errors: a [`crate::plugin::PluginFailure`] when a stage fails or returns a value that is not finite.
-    pub fn transfer(&mut self, update: &mut [f32], round: u64, client: ClientId, states: &ClientStates) -> Result<u64> {
-        self.normalize(update, round, client)?;
-        match &mut self.compress {
-            Some(compressor) => compressor.transfer(update, round, client, states),
-            None => Ok(wire::plain_bytes(update.len())),
+    pub fn transfer(&mut self, update: &mut [f32], upload: &Upload<'_>) -> Result<u64> {
+        let (round, sender) = (upload.round, Sender::Client(upload.client));
+        let mut bytes = 0;
+        for normalizer in &mut self.normalize {
+            bytes += normalizer.apply(update, round, sender)?;
+        }
+        bytes += match &mut self.compress {
+            Some(compressor) => compressor.transfer(update, upload)?,
+            None => wire::plain_bytes(update.len()),
+        };
+        for normalizer in self.normalize.iter_mut().rev() {
+            normalizer.undo(update, round, sender)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Keeps what stages know of the client whose upload was the last one: once it is accepted, for its next round.
+    pub fn keep(&mut self, client: ClientId, states: &ClientStates) {
+        if let Some(compressor) = &mut self.compress {
+            compressor.keep(client, states);
         }
     }
 }

@@ -1,24 +1,67 @@
-//! Role normalize: a transform of the update on the client, in place.
+//! Role normalize: a transform of the update on the client, in place, and where it has a side header its undoing on the
+//! server.
+//!
+//! Where in the flow: APPLY before compression, UNDO behind decompression. The header of each piece travels with the
+//! update and is counted as it would be sent, its length included.
+//! What it never does: let the server's side know more than what travelled.
 
-use super::{StageSpec, stage::Stage};
-use crate::{client::ClientId, plugin::Block, train::Layout};
+use super::{
+    StageSpec,
+    stage::{Sender, Stage},
+};
+use crate::{
+    plugin::{Block, Span},
+    train::Layout,
+    wire::Message,
+};
 use anyhow::Result;
 use colla_plugin_sdk::{Map, abi::op};
 
-pub struct Normalizer(Stage);
+pub struct Normalizer {
+    stage: Stage,
+    /// Only with a header.
+    undo: Option<Undo>,
+}
+
+/// What a stage with a header has besides.
+struct Undo {
+    /// The server's side, an instance of its own.
+    stage: Stage,
+    /// Where APPLY writes the header of a piece, in the client's instance.
+    written: Span,
+    /// Where UNDO reads it, in the server's.
+    read: Span,
+    /// The headers of one update.
+    message: Message,
+}
 
 impl Normalizer {
     pub fn new(spec: &StageSpec, run_seed: u64, layout: &Layout) -> Result<Self> {
-        Stage::new(spec, run_seed, layout).map(Normalizer)
+        let mut stage = Stage::new(spec, run_seed, layout)?;
+        let undo = match spec.plugin.manifest().max_header {
+            0 => None,
+            len => {
+                let written = Span { buffer: stage.instance.alloc(len)?, start: 0, len };
+                let mut stage = Stage::new(spec, run_seed, layout)?;
+                let read = Span { buffer: stage.instance.alloc(len)?, start: 0, len };
+                Some(Undo { stage, written, read, message: Message::default() })
+            }
+        };
+        Ok(Normalizer { stage, undo })
     }
 
     pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
-        self.0.sync(broadcasts)
+        self.stage.sync(broadcasts)?;
+        self.undo.as_mut().map_or(Ok(()), |undo| undo.stage.sync(broadcasts))
     }
 
-    pub fn apply(&mut self, update: &mut [f32], round: u64, client: ClientId) -> Result<()> {
-        let stage = &mut self.0;
-        let mut scan = stage.begin(update, round, client);
+    /// Transforms the update and returns the bytes of its headers.
+    pub fn apply(&mut self, update: &mut [f32], round: u64, sender: Sender) -> Result<u64> {
+        let stage = &mut self.stage;
+        let mut scan = stage.begin(update, round, sender)?;
+        if let Some(undo) = &mut self.undo {
+            undo.message.clear();
+        }
         for unit in 0..stage.pieces.len() {
             let range = stage.pieces[unit].clone();
             let piece = &mut update[range.clone()];
@@ -29,10 +72,43 @@ impl Normalizer {
                 n: data.len,
                 table: Some(table),
                 out: Some(data),
+                output: self.undo.as_ref().map(|undo| undo.written),
                 ..Block::default()
             };
-            stage.instance.block(op::APPLY, &block)?;
+            let done = stage.instance.block(op::APPLY, &block)?;
+            if let Some(undo) = &mut self.undo {
+                undo.message.push(&stage.instance.bytes(undo.written.buffer)[..done.output_len]);
+            }
             stage.store(data, op::APPLY, piece)?;
+        }
+        Ok(self.undo.as_ref().map_or(0, |undo| undo.message.len() as u64))
+    }
+
+    /// Undoes on what the server decoded what the last [`Normalizer::apply`] did; nothing without a header.
+    pub fn undo(&mut self, update: &mut [f32], round: u64, sender: Sender) -> Result<()> {
+        self.undo.as_mut().map_or(Ok(()), |undo| undo.run(update, round, sender))
+    }
+}
+
+impl Undo {
+    fn run(&mut self, update: &mut [f32], round: u64, sender: Sender) -> Result<()> {
+        let stage = &mut self.stage;
+        stage.key_streams(round, sender);
+        for (unit, header) in self.message.pieces().enumerate() {
+            let range = stage.pieces[unit].clone();
+            let piece = &mut update[range.clone()];
+            let data = stage.put(piece);
+            stage.instance.bytes_mut(self.read.buffer)[..header.len()].copy_from_slice(header);
+            let block = Block {
+                offset: range.start as u64,
+                unit: unit as u32,
+                n: data.len,
+                input: Some(Span { len: header.len(), ..self.read }),
+                out: Some(data),
+                ..Block::default()
+            };
+            stage.instance.block(op::UNDO, &block)?;
+            stage.store(data, op::UNDO, piece)?;
         }
         Ok(())
     }

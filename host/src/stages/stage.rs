@@ -1,11 +1,16 @@
-//! What normalizers and compressors share: an instance, the pieces it sees, and the buffers it reads and writes.
+//! What normalizers, compressors and post-processors share: an instance, the pieces it sees, and the buffers it reads
+//! and writes.
+//!
+//! Where in the flow: below `normalize.rs`, `codec.rs` and whoever else runs a stage's plugin.
+//! What it never does: know which operation is asked.
 
 use super::{
     StageSpec,
     measures::{Scan, ScanPlan},
+    own_scan::OwnScan,
 };
 use crate::{
-    client::ClientId,
+    client::{self, ClientId},
     plugin::{Callbacks, Instance, Plugin, PluginFailure, Span, Unit, operation_name},
     train::{Layout, TensorInfo},
 };
@@ -16,6 +21,23 @@ use colla_plugin_sdk::{
 };
 use std::ops::Range;
 
+/// Whose message a stage works on, which is what client scope of its random numbers means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Client(ClientId),
+    Server,
+}
+
+impl Sender {
+    /// The number that keys the streams.
+    fn number(self) -> u64 {
+        match self {
+            Sender::Client(id) => id.0.into(),
+            Sender::Server => client::SERVER.0.into(),
+        }
+    }
+}
+
 pub struct Stage {
     pub instance: Box<dyn Instance>,
     /// The pieces of the vector, in index order; none is longer than `data`.
@@ -23,9 +45,12 @@ pub struct Stage {
     /// Where a piece lies while the plugin works on it.
     pub data: Span,
     pub name: String,
+    /// What the plugin answered to LAYOUT.
+    pub layout_reply: Map,
     position: u8,
     run_seed: u64,
     plan: ScanPlan,
+    own_scan: Option<OwnScan>,
     table: Span,
     /// The table of the current piece, kept to avoid an allocation a piece.
     row: Vec<f64>,
@@ -36,7 +61,7 @@ impl Stage {
         let name = spec.plugin.manifest().name.clone();
         let pieces = pieces(spec.plugin.manifest().unit, layout);
         let longest = pieces.iter().map(Range::len).max().unwrap_or(0);
-        let mut instance = open(&spec.plugin, spec.position, run_seed, longest, layout)?;
+        let (mut instance, layout_reply) = open_and_listen(&spec.plugin, spec.position, run_seed, longest, layout)?;
         let query = Map::new().with("n", layout.len() as i64).with("vector", 0i64);
         let reply = instance.call(op::SCAN_PLAN, &query)?;
         let plan =
@@ -44,7 +69,23 @@ impl Stage {
         let data = Span { buffer: instance.alloc(4 * longest.max(1))?, start: 0, len: longest };
         let table_len = plan.table_len();
         let table = Span { buffer: instance.alloc(8 * table_len.max(1))?, start: 0, len: table_len };
-        Ok(Stage { instance, pieces, data, name, position: spec.position, run_seed, plan, table, row: Vec::new() })
+        let own_scan = match plan.own() {
+            0 => None,
+            values => Some(OwnScan::new(instance.as_mut(), &name, values, layout.len())?),
+        };
+        Ok(Stage {
+            instance,
+            pieces,
+            data,
+            name,
+            layout_reply,
+            position: spec.position,
+            run_seed,
+            plan,
+            own_scan,
+            table,
+            row: Vec::new(),
+        })
     }
 
     /// Passes on what the control instance broadcasts this round.
@@ -55,25 +96,34 @@ impl Stage {
         Ok(())
     }
 
-    /// Sets the random streams to this client's.
-    pub fn key_streams(&mut self, round: u64, client: ClientId) {
+    /// Sets the random streams to this sender's.
+    pub fn key_streams(&mut self, round: u64, sender: Sender) {
         let (run_seed, position) = (self.run_seed, self.position);
-        self.instance.set_callbacks(Callbacks { run_seed, position, round, client: client.0.into() });
+        self.instance.set_callbacks(Callbacks { run_seed, position, round, client: sender.number() });
     }
 
-    /// Sets the streams and measures the whole vector.
-    pub fn begin(&mut self, vector: &[f32], round: u64, client: ClientId) -> Scan {
-        self.key_streams(round, client);
-        self.plan.scan(vector)
+    /// Sets the streams and measures the vector. Errors: those of the stage's own scan.
+    pub fn begin(&mut self, vector: &[f32], round: u64, sender: Sender) -> Result<Scan> {
+        self.key_streams(round, sender);
+        let own = match &self.own_scan {
+            None => Vec::new(),
+            Some(scan) => scan.run(self.instance.as_mut(), vector)?,
+        };
+        Ok(self.plan.scan(vector, own))
     }
 
     /// Puts a piece and its measures where the plugin reads them.
     pub fn load(&mut self, scan: &mut Scan, piece: &[f32]) -> (Span, Span) {
         scan.table(piece, &mut self.row);
         self.instance.doubles_mut(self.table).copy_from_slice(&self.row);
+        (self.put(piece), self.table)
+    }
+
+    /// Puts a piece where the plugin works on it.
+    pub fn put(&mut self, piece: &[f32]) -> Span {
         let span = Span { len: piece.len(), ..self.data };
         self.instance.floats_mut(span).copy_from_slice(piece);
-        (span, self.table)
+        span
     }
 
     /// Takes a piece back. Errors: the plugin wrote a value that is not finite.
@@ -94,9 +144,20 @@ pub fn open(
     payload_elements: usize,
     layout: &Layout,
 ) -> Result<Box<dyn Instance>> {
+    open_and_listen(plugin, position, run_seed, payload_elements, layout).map(|(instance, _)| instance)
+}
+
+/// The same, and what it answered to LAYOUT.
+fn open_and_listen(
+    plugin: &Plugin,
+    position: u8,
+    run_seed: u64,
+    payload_elements: usize,
+    layout: &Layout,
+) -> Result<(Box<dyn Instance>, Map)> {
     let mut instance = plugin.instantiate(position, run_seed, payload_elements)?;
-    instance.call(op::LAYOUT, &layout_message(layout))?;
-    Ok(instance)
+    let reply = instance.call(op::LAYOUT, &layout_message(layout))?;
+    Ok((instance, reply))
 }
 
 fn layout_message(layout: &Layout) -> Map {

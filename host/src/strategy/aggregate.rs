@@ -115,12 +115,8 @@ impl Aggregator {
     pub fn new(roster: &Roster, run_seed: u64, layout: &Layout, attack: Option<Attack>, settings: Settings) -> Self {
         let index = roster.position_of(Role::Aggregate).unwrap_or(0);
         let member = &roster.members[index];
-        let spec = ShardSpec {
-            plugin: member.plugin.clone(),
-            position: member.position(),
-            run_seed,
-            layout: layout.clone(),
-        };
+        let spec =
+            ShardSpec { plugin: member.plugin.clone(), position: member.position(), run_seed, layout: layout.clone() };
         Aggregator {
             index,
             name: member.name().into(),
@@ -132,10 +128,7 @@ impl Aggregator {
             settings,
             weigher: Weigher::default(),
             decider: Decider::new(index),
-            mixers: (0..roster.members.len())
-                .filter(|&i| roster.members[i].has(Role::Mix))
-                .map(Decider::new)
-                .collect(),
+            mixers: (0..roster.members.len()).filter(|&i| roster.members[i].has(Role::Mix)).map(Decider::new).collect(),
             attack,
             direct: RowStore::new(spec.clone()),
             staged: Staged::new(spec),

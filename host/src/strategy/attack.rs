@@ -209,9 +209,8 @@ mod tests {
 
     #[test]
     fn a_share_of_the_clients_is_hostile_and_another_seed_chooses_others() {
-        let share = |fraction, seed| {
-            hostile(&config::Attack { fraction: Some(fraction), clients: None }, 100, seed).unwrap()
-        };
+        let share =
+            |fraction, seed| hostile(&config::Attack { fraction: Some(fraction), clients: None }, 100, seed).unwrap();
         assert_eq!((share(0.29, 1).len(), share(0.0, 1).len(), share(0.999, 1).len()), (29, 0, 99));
         assert_ne!(share(0.2, 1), share(0.2, 2));
         assert_eq!(share(0.2, 1), share(0.2, 1));
@@ -219,7 +218,8 @@ mod tests {
 
     #[test]
     fn listed_clients_must_exist() {
-        let listed = |clients: &[u32]| hostile(&config::Attack { fraction: None, clients: Some(clients.to_vec()) }, 5, 1);
+        let listed =
+            |clients: &[u32]| hostile(&config::Attack { fraction: None, clients: Some(clients.to_vec()) }, 5, 1);
         assert_eq!(listed(&[4, 0]).unwrap(), BTreeSet::from([ClientId(0), ClientId(4)]));
         let error = listed(&[5]).unwrap_err().to_string();
         assert_eq!(error, "config `attack.clients` names client 5; there are 5, counted from 0");

@@ -37,15 +37,12 @@ impl Combinations<'_> {
     /// Forms every result and hands it on in ranges: `take(result, start, values)`, from any thread and in any order.
     ///
     /// Errors: `Kind::Config` for coefficients so large that no grid holds the sum; rows that cannot be read; those of `take`.
-    pub fn form(
-        &self,
-        executor: &Executor,
-        take: impl Fn(usize, usize, &[f32]) -> Result<()> + Sync,
-    ) -> Result<()> {
+    pub fn form(&self, executor: &Executor, take: impl Fn(usize, usize, &[f32]) -> Result<()> + Sync) -> Result<()> {
         let k = self.rows.rows();
         let forms: Vec<Form> =
             self.coefficients.chunks_exact(k).map(|coefficients| self.plan(coefficients)).collect::<Result<_>>()?;
-        let used: Vec<bool> = (0..k).map(|row| self.coefficients.iter().skip(row).step_by(k).any(|&a| a != 0.0)).collect();
+        let used: Vec<bool> =
+            (0..k).map(|row| self.coefficients.iter().skip(row).step_by(k).any(|&a| a != 0.0)).collect();
         let starts: Vec<usize> = (0..self.rows.len()).step_by(RANGE).collect();
         let mut workers: Vec<Worker> = (0..executor.threads().min(starts.len())).map(|_| Worker::new(k)).collect();
         let done = executor.each(&mut workers, &starts, &mut |_| {}, |worker, &start| {
@@ -134,14 +131,22 @@ mod tests {
     use crate::random::{Purpose, Stream};
     use crate::strategy::{kept::Kept, row_set::Extra};
 
-    fn combined(rows: &[Vec<f32>], extra: Vec<Extra<'_>>, coefficients: &[f64], divisor: f64, threads: usize) -> Vec<Vec<f32>> {
+    fn combined(
+        rows: &[Vec<f32>],
+        extra: Vec<Extra<'_>>,
+        coefficients: &[f64],
+        divisor: f64,
+        threads: usize,
+    ) -> Vec<Vec<f32>> {
         let kept = Kept::in_memory(rows.len(), rows[0].len());
         rows.iter().enumerate().for_each(|(i, row)| kept.put(i, row).unwrap());
         let rows = RowSet::new(&kept, rows.len(), extra);
         let results = coefficients.len() / rows.rows();
         let out = Kept::in_memory(results, rows.len());
         let combinations = Combinations { rows: &rows, coefficients, divisor };
-        combinations.form(&Executor::new(threads).unwrap(), |result, start, values| out.write(result, start, values)).unwrap();
+        combinations
+            .form(&Executor::new(threads).unwrap(), |result, start, values| out.write(result, start, values))
+            .unwrap();
         (0..results).map(|result| out.row(result).unwrap()).collect()
     }
 

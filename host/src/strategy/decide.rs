@@ -80,7 +80,8 @@ impl Decider {
         let reply = member.control.call(op::DECIDE_PLAN, &Map::new().with("rows", rows as i64))?;
         let plan = read_plan(&reply, rows).map_err(|message| failure(member.name(), op::DECIDE_PLAN, message))?;
         if plan.extra.contains(&ExtraRow::Root) && !has_root {
-            let message = "it asks for the row `root`, and the server has no data of its own; set `federation.root-rows`";
+            let message =
+                "it asks for the row `root`, and the server has no data of its own; set `federation.root-rows`";
             return Err(failure(member.name(), op::DECIDE_PLAN, message).into());
         }
         Ok(plan)
@@ -217,8 +218,14 @@ mod tests {
     fn plans_that_cannot_be_followed_are_refused_with_the_numbers() {
         let refused = |reply: &Map| read_plan(reply, 5).unwrap_err();
         assert_eq!(refused(&reply(0, &[])), "`rows_out` is 0 for 5 rows; it must be from 1 to 5");
-        assert_eq!(refused(&reply(i64::MAX, &["zero"])), format!("`rows_out` is {} for 6 rows; it must be from 1 to 6", i64::MAX));
-        assert_eq!(refused(&reply(1, &["median"])), "asks for the extra row Str(\"median\"), which this host does not have");
+        assert_eq!(
+            refused(&reply(i64::MAX, &["zero"])),
+            format!("`rows_out` is {} for 6 rows; it must be from 1 to 6", i64::MAX)
+        );
+        assert_eq!(
+            refused(&reply(1, &["median"])),
+            "asks for the extra row Str(\"median\"), which this host does not have"
+        );
         assert!(refused(&Map::new()).contains("no whole number `rows_out`"));
         assert!(refused(&reply(1, &["zero"; 9])).contains("9 extra rows"));
     }
@@ -226,7 +233,9 @@ mod tests {
     #[test]
     fn coefficients_must_be_finite_and_bounded() {
         check(&[0.0, -1.5, 1e19, 1.0], 2).unwrap();
-        for (wrong, shown) in [(f64::NAN, "NaN"), (f64::NEG_INFINITY, "-inf"), ((1u128 << 64) as f64, "18446744073709552000")] {
+        for (wrong, shown) in
+            [(f64::NAN, "NaN"), (f64::NEG_INFINITY, "-inf"), ((1u128 << 64) as f64, "18446744073709552000")]
+        {
             let message = check(&[0.0, 1.0, 0.0, wrong], 2).unwrap_err();
             assert!(message.starts_with(&format!("coefficient 1 of result 1 is {shown};")), "{message}");
         }

@@ -34,7 +34,9 @@ pub fn gram(executor: &Executor, rows: &RowSet<'_>) -> Result<Vec<f64>> {
     if k > MAX_ROWS {
         return Err(Fault::new(
             Kind::Config,
-            format!("a cohort of {k} rows — distances between at most {MAX_ROWS} are formed; use fewer clients per round"),
+            format!(
+                "a cohort of {k} rows — distances between at most {MAX_ROWS} are formed; use fewer clients per round"
+            ),
         ));
     }
     let matrix = about(executor, rows, &[])?;

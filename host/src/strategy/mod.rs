@@ -1,8 +1,9 @@
 //! How updates become new weights, as the plugins of the run decide it.
 //!
-//! Where in the flow: after the wire, before evaluation. [`Roster`] says who plays which role; [`local`] asks the client
-//! plugins for their terms; [`aggregate`] weighs and reduces, with [`attack`] and mixes ([`decide`]) before it where updates
-//! are kept ([`kept`]); [`post`] transforms the aggregate; [`server_step`] makes the new weights.
+//! Where in the flow: after the wire, before evaluation. [`Roster`] says who plays which role; [`requirements`] what a
+//! method needs of the others; [`select`] chooses the cohort; [`local`] asks the client plugins for their terms;
+//! [`aggregate`] weighs and reduces, with [`attack`] and mixes ([`decide`]) before it where updates are kept ([`kept`]);
+//! [`post`] transforms the aggregate; [`server_step`] makes the new weights.
 //! What it never does: train, or know on which thread anything ran.
 
 pub mod aggregate;
@@ -15,8 +16,10 @@ pub mod grid;
 pub mod kept;
 pub mod local;
 pub mod post;
+pub mod requirements;
 pub mod row_set;
 pub mod rows;
+pub mod select;
 pub mod server_step;
 pub mod shard;
 

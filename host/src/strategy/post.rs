@@ -4,11 +4,11 @@
 //! is left out in an empty round would tell that it was empty.
 //! What it never does: run on a client.
 
-use super::{Member, Roster, aggregate::Aggregated, facts::RoundFacts};
+use super::{Member, Roster, aggregate::Aggregated, facts::RoundFacts, requirements::bounding_stage};
 use crate::{
     client::ClientId,
-    plugin::{Block, NormEffect, Role},
-    stages::{Stage, StageSpec},
+    plugin::{Block, Plugin, Role},
+    stages::{Sender, Stage, StageSpec},
     train::Layout,
 };
 use anyhow::Result;
@@ -28,7 +28,7 @@ impl Posts {
     pub fn new(roster: &Roster, run_seed: u64, layout: &Layout) -> Result<Self> {
         let members = roster.members.iter().enumerate().filter(|(_, member)| member.has(Role::Post));
         let posts = members.map(|(index, member)| {
-            let spec = StageSpec { plugin: member.plugin.clone(), position: member.position() };
+            let spec = StageSpec { plugin: member.plugin.clone(), position: member.position(), initial_weights: None };
             Ok(Post { index, stage: Stage::new(&spec, run_seed, layout)? })
         });
         Ok(Posts(posts.collect::<Result<_>>()?))
@@ -55,7 +55,7 @@ impl Post {
         let stage = &mut self.stage;
         member.open_round(stage.instance.as_mut(), round)?;
         stage.instance.call(op::SYNC, &begun)?;
-        let mut scan = stage.begin(aggregate, round, ClientId(0));
+        let mut scan = stage.begin(aggregate, round, Sender::Client(ClientId(0)))?;
         for unit in 0..stage.pieces.len() {
             let range = stage.pieces[unit].clone();
             let piece = &mut aggregate[range.clone()];
@@ -100,22 +100,10 @@ fn sensitivity(poisson: bool, bound: f64, aggregated: &Aggregated) -> f64 {
     if poisson { alone } else { 2.0 * alone }
 }
 
-/// Largest norm of an update that is aggregated: that of the last normalizer that bounds it, as long as nothing behind it
-/// can raise it again. Hostile clients keep to no bound, and mixed rows are nobody's updates.
+/// Largest norm of an update that is aggregated, where a stage bounds it and nothing behind that stage can raise it again.
 fn norm_bound(roster: &Roster) -> Option<f64> {
-    if roster.members.iter().any(|member| member.has(Role::Attack) || member.has(Role::Mix)) {
-        return None;
-    }
-    let compressors = || roster.members.iter().filter(|member| member.has(Role::Compress));
-    if compressors().any(|member| member.plugin.error_feedback()) {
-        return None;
-    }
-    let normalizers = roster.members.iter().filter(|member| member.has(Role::Normalize));
-    normalizers.chain(compressors()).fold(None, |bound, member| match member.plugin.manifest().norm {
-        NormEffect::Bounds => bound_of(member),
-        NormEffect::Keeps => bound,
-        NormEffect::Raises => None,
-    })
+    let plugins: Vec<Plugin> = roster.members.iter().map(|member| member.plugin.clone()).collect();
+    bounding_stage(&plugins).ok().and_then(|position| bound_of(&roster.members[position]))
 }
 
 /// The bound that a stage keeps to: a parameter of it, or what it broadcast this round.

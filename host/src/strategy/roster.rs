@@ -4,8 +4,8 @@ use super::facts::RoundFacts;
 use crate::{
     client::ClientId,
     error::{Fault, Kind},
-    plugin::{Callbacks, Instance, Manifest, Need, Plugin, Role, StateScope},
-    stages::{StageSpec, StageSpecs, failure, open},
+    plugin::{Callbacks, Direction, Instance, Manifest, Need, Plugin, Role, StateScope},
+    stages::{StageSpec, StageSpecs, failure, needs_initial_weights, open},
     train::Layout,
 };
 use anyhow::Result;
@@ -97,11 +97,16 @@ impl Roster {
     }
 
     /// What agents build their own stage instances from.
-    pub fn stages(&self) -> StageSpecs {
-        let spec = |m: &Member| StageSpec { plugin: m.plugin.clone(), position: m.position };
+    pub fn stages(&self, initial_weights: &[f32]) -> StageSpecs {
+        let spec = |m: &Member| StageSpec {
+            plugin: m.plugin.clone(),
+            position: m.position,
+            initial_weights: needs_initial_weights(&m.plugin).then(|| initial_weights.into()),
+        };
         StageSpecs {
             normalize: self.members.iter().filter(|m| m.has(Role::Normalize)).map(spec).collect(),
-            compress: self.members.iter().find(|m| m.has(Role::Compress)).map(spec),
+            compress: self.members.iter().find(|m| m.has(Role::Compress) && m.plugin.direction().is_up()).map(spec),
+            downlink: self.members.iter().find(|m| m.has(Role::Compress) && m.plugin.direction().is_down()).map(spec),
         }
     }
 
@@ -170,29 +175,21 @@ fn check(plugins: &[Plugin]) -> Result<()> {
         return Err(Fault::new(Kind::Config, format!("{} plugins — a run takes at most 255", plugins.len())));
     }
     plugins.iter().try_for_each(|plugin| check_alone(plugin.manifest()))?;
-    for role in [Role::Select] {
-        if let Some(plugin) = plugins.iter().find(|p| p.manifest().kinds.contains(&role)) {
-            let name = &plugin.manifest().name;
-            return Err(Fault::new(
-                Kind::Config,
-                format!(
-                    "plugin `{name}` — it plays the role {}, which this host does not run yet; leave it out",
-                    role.name()
-                ),
-            ));
+    for role in [Role::Aggregate, Role::ServerStep, Role::Select, Role::Attack] {
+        if let [first, second, ..] = names(plugins, |p| p.manifest().has(role))[..] {
+            let role = role.name();
+            let problem = format!("both play the role {role}, which only one can; leave one out");
+            return Err(Fault::new(Kind::Config, format!("plugins `{first}` and `{second}` — {problem}")));
         }
     }
-    for role in [Role::Aggregate, Role::ServerStep, Role::Compress, Role::Attack] {
-        let names: Vec<&str> =
-            plugins.iter().map(|p| p.manifest()).filter(|m| m.kinds.contains(&role)).map(|m| m.name.as_str()).collect();
-        if let [first, second, ..] = names[..] {
-            return Err(Fault::new(
-                Kind::Config,
-                format!(
-                    "plugins `{first}` and `{second}` — both play the role {}, which only one can; leave one out",
-                    role.name()
-                ),
-            ));
+    for (direction, is_so) in [("up", Direction::is_up as fn(Direction) -> bool), ("down", Direction::is_down)] {
+        let compressors = names(plugins, |p| p.manifest().has(Role::Compress) && is_so(p.direction()));
+        if let [first, second, ..] = compressors[..] {
+            let problem = format!(
+                "both play the role compress in the direction {direction}, which only one can; leave one out, or give them \
+                 different values of `direction`"
+            );
+            return Err(Fault::new(Kind::Config, format!("plugins `{first}` and `{second}` — {problem}")));
         }
     }
     if !plugins.iter().any(|p| p.manifest().kinds.contains(&Role::Aggregate)) {
@@ -201,14 +198,17 @@ fn check(plugins: &[Plugin]) -> Result<()> {
     Ok(())
 }
 
+fn names(plugins: &[Plugin], which: impl Fn(&Plugin) -> bool) -> Vec<&str> {
+    plugins.iter().filter(|plugin| which(plugin)).map(|plugin| plugin.manifest().name.as_str()).collect()
+}
+
 /// What a manifest asks for and this host cannot give is refused, never ignored.
 fn check_alone(manifest: &Manifest) -> Result<()> {
-    let client_state = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client).map(|slot| &slot.name);
+    let of_clients = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client);
+    let client_state = of_clients.filter(|_| !manifest.has(Role::Compress)).map(|slot| &slot.name);
     let asked = [
-        ("requires", manifest.requires.first().map(|requirement| format!("{requirement:?}"))),
         ("keeps client state", client_state.into_iter().next().cloned()),
         ("uploads the vector", manifest.vectors.first().map(|vector| vector.name.clone())),
-        ("has the header of", (manifest.max_header > 0).then(|| format!("{} bytes", manifest.max_header))),
     ]
     .into_iter()
     .find_map(|(verb, what)| Some((verb, what?)));

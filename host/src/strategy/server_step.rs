@@ -3,7 +3,11 @@
 //! Without a plugin: w ← w + server-learning-rate · Δ. With one: STEP over frames of 65,536 elements, with the state
 //! slots (momentum, moments) that the manifest declares; the host owns them, so that checkpoints need no help.
 
-use super::{Member, Roster, aggregate::Aggregated, facts::{ClientRow, RoundFacts}};
+use super::{
+    Member, Roster,
+    aggregate::Aggregated,
+    facts::{ClientRow, RoundFacts},
+};
 use crate::{
     error::{Fault, Kind},
     plugin::{Block, Instance, Role, Span, StateInit, StateScope},

@@ -107,7 +107,6 @@ pub fn range_len(cohort: usize, most: usize, bytes: usize) -> Result<usize> {
     Ok(most.min(fitting(bytes.min(MAX_ARENA_BYTES)).max(MIN_LEN)))
 }
 
-
 /// Elements of one REDUCE call: a multiple of 64, so that calls begin on cache lines.
 fn call_len(cohort: usize) -> usize {
     (CALL_BYTES / (4 * (cohort + 1)) / 64 * 64).clamp(256, 16_384)

@@ -53,9 +53,8 @@ pub fn denominator(
 ) -> Result<f64> {
     let answer = ask(member, facts, clients, weights, weight_sum)?;
     answer.filter(|d| divides(*d)).ok_or_else(|| {
-        let message = format!(
-            "answered {answer:?} for weights that sum to {weight_sum}; a denominator must be finite and not 0"
-        );
+        let message =
+            format!("answered {answer:?} for weights that sum to {weight_sum}; a denominator must be finite and not 0");
         failure(member.name(), op::DENOMINATOR, message).into()
     })
 }

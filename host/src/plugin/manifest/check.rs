@@ -7,12 +7,15 @@ use super::{
     InitialWeights, Manifest, NormEffect, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateShape,
     StateSlot,
 };
-use crate::plugin::{parameters::ERROR_FEEDBACK, text};
+use crate::plugin::{
+    parameters::{DIRECTION, ERROR_FEEDBACK},
+    text,
+};
 use colla_plugin_sdk::abi::ABI_VERSION;
 use std::collections::BTreeSet;
 
 /// Parameter names that the host or the configuration file uses itself.
-const RESERVED_NAMES: [&str; 5] = ["name", "path", "blake3", "direction", ERROR_FEEDBACK];
+const RESERVED_NAMES: [&str; 5] = ["name", "path", "blake3", DIRECTION, ERROR_FEEDBACK];
 /// More than any known method has, few enough for one table in the terminal.
 const MAX_PARAMETERS: usize = 64;
 const MAX_STATE_SLOTS: usize = 16;
@@ -38,6 +41,7 @@ impl Manifest {
         }
         unique("state", self.state.iter().map(|slot| slot.name.as_str()))?;
         self.state.iter().try_for_each(|slot| self.check_slot(slot))?;
+        self.check_client_slots()?;
         self.check_vectors()?;
         self.check_stage()
     }
@@ -107,6 +111,9 @@ impl Manifest {
     }
 
     fn check_stage(&self) -> Result<(), String> {
+        if !self.needs.is_empty() && !(self.has(Role::Aggregate) || self.has(Role::ServerStep)) {
+            return Err("`needs` is given, but `kinds` has neither \"aggregate\" nor \"server-step\"".into());
+        }
         if self.max_header > MAX_HEADER {
             return Err(format!("`max_header` is {}; at most {MAX_HEADER} bytes are allowed", self.max_header));
         }
@@ -123,6 +130,28 @@ impl Manifest {
         match self.parameter(name).map(|parameter| parameter.kind) {
             Some(ParameterType::Float | ParameterType::Int) => Ok(()),
             _ => Err(format!("`norm_bound` is `{name}`, which is no numeric parameter")),
+        }
+    }
+
+    /// A block shows all its states in one length, and what one role keeps the other must not overwrite.
+    fn check_client_slots(&self) -> Result<(), String> {
+        let mut of_clients = self.state.iter().filter(|slot| slot.scope == StateScope::Client);
+        let Some(first) = of_clients.next() else { return Ok(()) };
+        if self.has(Role::Client) && self.has(Role::Compress) {
+            let name = &first.name;
+            return Err(format!(
+                "state `{name}` could belong to client or to compress; a plugin with both roles has none"
+            ));
+        }
+        match of_clients.find(|slot| slot.shape != first.shape) {
+            None => Ok(()),
+            Some(other) => Err(format!(
+                "state `{}` has the shape `{}`, state `{}` the shape `{}`; the client slots of a compressor have one shape",
+                first.name,
+                first.shape.name(),
+                other.name,
+                other.shape.name()
+            )),
         }
     }
 

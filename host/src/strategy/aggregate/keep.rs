@@ -89,10 +89,11 @@ impl Aggregator {
             examples = vec![0.0; made.rows()];
             mixed = Some(made);
         }
-        let seen =
-            Seen { rows: mixed.as_ref().unwrap_or(kept), examples: &examples, mixed: mixed.is_some() };
+        let seen = Seen { rows: mixed.as_ref().unwrap_or(kept), examples: &examples, mixed: mixed.is_some() };
         match self.reduce[..] {
-            [Reduce::SumBefore | Reduce::SumAfter] => self.sum(roster, facts, deciding.executor, &seen, &mut aggregated)?,
+            [Reduce::SumBefore | Reduce::SumAfter] => {
+                self.sum(roster, facts, deciding.executor, &seen, &mut aggregated)?
+            }
             [Reduce::Rows] => {
                 let weights = if seen.mixed { vec![1.0; examples.len()] } else { examples.clone() };
                 aggregated.update = self.stage(roster, facts, deciding.executor, seen.rows, &weights)?;
@@ -146,7 +147,8 @@ impl Aggregator {
         rows: &Kept,
         weights: &[f64],
     ) -> Result<Vec<f32>> {
-        let open = |instance: &mut dyn crate::plugin::Instance| roster.members[self.index].open_round(instance, facts.round);
+        let open =
+            |instance: &mut dyn crate::plugin::Instance| roster.members[self.index].open_round(instance, facts.round);
         self.staged.reduce(executor, rows, weights, &open)
     }
 
