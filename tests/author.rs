@@ -1,18 +1,31 @@
 //! An author's way: a new project builds, keeps the laws of its role and runs, with the binary alone.
 
-use super::support::{Finished, Lab, small};
+use super::support::{Finished, Lab, has_npm, small};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Every kind of project.
-const KINDS: [&str; 6] = ["client", "normalize", "compress", "aggregate", "aggregate-rows", "server-step"];
+const KINDS: [&str; 11] = [
+    "client",
+    "normalize",
+    "compress",
+    "aggregate",
+    "aggregate-rows",
+    "aggregate-gram",
+    "mix",
+    "attack",
+    "post",
+    "server-step",
+    "select",
+];
 
 /// One build folder for all generated projects: their common dependencies are compiled once.
 fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("authors")
 }
 
-fn in_lab(lab: &Lab, program: &str, folder: &str, arguments: &[&str]) -> Finished {
+/// Runs a program in a folder of the lab, or another if it is absolute, as an author would outside this repository.
+pub fn in_lab(lab: &Lab, program: &str, folder: &str, arguments: &[&str]) -> Finished {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(lab.path().join(folder)).env("CARGO_TARGET_DIR", target());
     // The project's own toolchain file and flags must do; what cargo set for this test must not help or hinder.
@@ -26,7 +39,7 @@ fn in_lab(lab: &Lab, program: &str, folder: &str, arguments: &[&str]) -> Finishe
     Finished::from(command.output().expect("the program starts"))
 }
 
-fn colla(lab: &Lab, folder: &str, arguments: &[&str]) -> Finished {
+pub fn colla(lab: &Lab, folder: &str, arguments: &[&str]) -> Finished {
     in_lab(lab, env!("CARGO_BIN_EXE_colla-host"), folder, arguments)
 }
 
@@ -62,6 +75,91 @@ fn the_methods_of_new_projects_pass_their_own_tests() {
         assert_eq!(tested.code, 0, "{kind}:\n{}\n{}", tested.stdout, tested.stderr);
         assert!(tested.stdout.contains("test result: ok") && !tested.stderr.contains("warning"), "{}", tested.stderr);
     }
+}
+
+/// A new project of this kind, built by `plugin build`; its file below the lab.
+fn built(lab: &Lab, kind: &str, language: &str) -> String {
+    let folder = format!("{language}-{kind}");
+    let arguments = ["plugin", "new", &format!("my-{kind}"), "--kind", kind, "--lang", language, "--dir", &folder];
+    let made = colla(lab, ".", &arguments);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let built = colla(lab, ".", &["plugin", "build", &folder]);
+    assert_eq!(built.code, 0, "{kind}: {}", built.stderr);
+    let file = format!("{folder}/my-{kind}.wasm");
+    let hash = blake3::hash(&std::fs::read(lab.path().join(&file)).expect("the built file")).to_hex().to_string();
+    assert!(built.stdout.contains(&file) && built.stdout.contains(&hash), "{}", built.stdout);
+    file
+}
+
+#[test]
+fn new_projects_in_assemblyscript_build_pass_their_tests_keep_their_laws_and_give_the_bytes_of_those_in_rust() {
+    if !has_npm() {
+        return;
+    }
+    let lab = Lab::new();
+    for kind in KINDS {
+        let (file, twin) = (built(&lab, kind, "assemblyscript"), built(&lab, kind, "rust"));
+        let tested = in_lab(&lab, "node", &format!("assemblyscript-{kind}"), &["--test", "tests/plugin.test.mjs"]);
+        assert_eq!(tested.code, 0, "{kind}:\n{}\n{}", tested.stdout, tested.stderr);
+        assert!(tested.stdout.contains("# fail 0") && !tested.stdout.contains("# pass 0"), "{}", tested.stdout);
+        let sound = colla(&lab, ".", &["plugin", "check", &file]);
+        assert_eq!(sound.code, 0, "{}{}", sound.stdout, sound.stderr);
+        let weights = |name: &str, file: &str| lab.weights(&format!("{name}-{kind}"), &small(&["--plugin", file]));
+        assert_eq!(weights("run", &file), weights("twin", &twin), "{kind}");
+    }
+    // What an author types; it builds first.
+    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    let tested = in_lab(&lab, npm, "assemblyscript-client", &["test"]);
+    assert_eq!(tested.code, 0, "{}\n{}", tested.stdout, tested.stderr);
+}
+
+#[test]
+fn a_project_in_assemblyscript_gives_the_same_bytes_in_any_folder_and_says_what_it_misses() {
+    if !has_npm() {
+        return;
+    }
+    let lab = Lab::new();
+    let build = |folder: &str| {
+        let arguments =
+            ["plugin", "new", "twin", "--kind", "aggregate-rows", "--lang", "assemblyscript", "--dir", folder];
+        assert_eq!(colla(&lab, ".", &arguments).code, 0);
+        let built = colla(&lab, folder, &["plugin", "build"]);
+        assert_eq!(built.code, 0, "{}", built.stderr);
+        std::fs::read(lab.path().join(folder).join("twin.wasm")).expect("the built file")
+    };
+    assert_eq!(build("here"), build("deeper/down/there"));
+    let refused = |code: i32, words: &str| {
+        let finished = colla(&lab, ".", &["plugin", "build", "here"]);
+        assert_eq!(finished.code, code, "{}", finished.stderr);
+        assert!(finished.stderr.contains(words), "`{words}` is not in\n{}", finished.stderr);
+    };
+    let source = std::fs::read_to_string(lab.path().join("here/assembly/index.ts")).expect("the method");
+    lab.write("here/assembly/index.ts", "does not compile");
+    refused(5, "the plugin does not compile");
+    lab.write("here/assembly/index.ts", source);
+    lab.write("here/package.json", "{\"name\": \"other\"}");
+    refused(3, "`package.json` names the package `other`, `manifest.json` the plugin `twin`; give both one name");
+    lab.write("here/Cargo.toml", "");
+    refused(3, "it has a `Cargo.toml` and an `asconfig.json`; keep one language to a folder");
+}
+
+#[test]
+fn without_node_a_project_in_assemblyscript_is_written_and_its_build_says_what_to_install() {
+    let lab = Lab::new();
+    let made = lab.colla(&["plugin", "new", "rule", "--kind", "client", "--lang", "assemblyscript"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    assert!(made.stdout.contains("the method is assembly/index.ts"), "{}", made.stdout);
+    let finished = Command::new(env!("CARGO_BIN_EXE_colla-host"))
+        .args(["plugin", "build", "rule"])
+        .current_dir(lab.path())
+        .env("PATH", "")
+        .output();
+    let finished = Finished::from(finished.expect("the binary starts"));
+    assert_eq!(finished.code, 4, "{}", finished.stderr);
+    assert!(finished.stderr.contains("Node.js 20 or newer"), "{}", finished.stderr);
+    let taken = lab.colla(&["plugin", "new", "binaryen", "--kind", "client", "--lang", "assemblyscript"]);
+    assert_eq!(taken.code, 2, "{}", taken.stderr);
+    assert!(taken.stderr.contains("every plugin is built from"), "{}", taken.stderr);
 }
 
 #[test]
@@ -118,6 +216,15 @@ fn what_cannot_be_built_says_why() {
     lab.write("rule/.cargo/config.toml", "");
     refused(3, "`.cargo/config.toml`: it has no list `target.wasm32-unknown-unknown.rustflags`");
     lab.write("rule/.cargo/config.toml", config);
+    let roles = [
+        ("[\"mix\", \"client\"]", "`kinds` in manifest.json names a role that `colla_plugin!` does not"),
+        ("[\"mix\"]", "`colla_plugin!` names the role `client`, but `kinds` in manifest.json does not"),
+    ];
+    for (kinds, words) in roles {
+        lab.write("rule/manifest.json", manifest.replace("[\"client\"]", kinds));
+        refused(5, words);
+    }
+    lab.write("rule/manifest.json", &manifest);
     lab.write("rule/src/lib.rs", "does not compile");
     refused(5, "the plugin does not build");
     let finished = Command::new(env!("CARGO_BIN_EXE_colla-host"))

@@ -39,6 +39,12 @@ fn values_out_of_range_are_named_with_the_range() {
     check(&lab, &["--set", "train.batch-size=\"all\""], 3, &["batch-size"]);
     check(&lab, &["--set", "train.local-epochs=9223372036854775807"], 3, &["train.local-epochs"]);
     check(&lab, &["--set", "model.hidden=[9223372036854775807]"], 3, &["model.hidden"]);
+    check(
+        &lab,
+        &["--set", "model.name=\"logistic\"", "--set", "model.hidden=[64]"],
+        3,
+        &["`model.hidden = [64]`", "`model.name = \"logistic\"`", "leave `hidden` out"],
+    );
     check(&lab, &["--set", "federation.update-bound=1e15"], 3, &["update-bound", "1048576"]);
     check(&lab, &["--set", "federation.server-learning-rate=1e39"], 7, &["server-learning-rate"]);
     check(&lab, &["--plugin", "fedprox:mu=1e300"], 6, &["`mu`", "single precision"]);
@@ -134,6 +140,44 @@ fn usage_errors_exit_with_2_and_suggest() {
     assert!(typo.stderr.contains("--plugin"), "{}", typo.stderr);
     assert_eq!(lab.colla(&["--threads", "many"]).code, 2);
     check(&lab, &["plugn"], 2, &["`plugn`", "did you mean the subcommand `plugin`"]);
+}
+
+#[test]
+fn usage_errors_are_json_too_where_json_is_asked_for() {
+    let lab = Lab::new();
+    let told = |arguments: &[&str]| {
+        let finished = lab.colla(arguments);
+        assert_eq!((finished.code, finished.stdout.as_str()), (2, ""), "{}", finished.stderr);
+        let failure: serde_json::Value = serde_json::from_str(&finished.stderr).expect("one JSON object");
+        assert_eq!((&failure["kind"], &failure["exit_code"]), (&"usage".into(), &2.into()));
+        failure["error"].as_str().expect("a text").to_owned()
+    };
+    assert_eq!(
+        told(&["--plugn", "fedprox", "--format", "json"]),
+        "unexpected argument '--plugn' found; tip: a similar argument exists: '--plugin'"
+    );
+    let many = told(&["partition", "--format=json", "--threads", "many"]);
+    assert!(many.starts_with("invalid value 'many' for '--threads <N>'"), "{many}");
+    assert!(told(&["plugin", "inspect", "--format", "json"]).contains("<FILE>"));
+    // Not asked for: the word stands behind `--`, where it is no flag.
+    let text = lab.colla(&["plugin", "inspect", "a", "--", "--format=json"]);
+    assert!(text.code == 2 && text.stderr.starts_with("error: "), "{}", text.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_directories_are_refused_and_never_waited_for() {
+    let lab = Lab::new();
+    let pipe = lab.path().join("pipe.csv");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo starts");
+    assert!(made.success());
+    std::os::unix::fs::symlink(&pipe, lab.path().join("pipe.wasm")).expect("a link");
+    std::fs::create_dir(lab.path().join("folder.wasm")).expect("a folder");
+    check(&lab, &["--data", "pipe.csv"], 4, &["pipe.csv", "a pipe, a socket or a device", "give a file"]);
+    check(&lab, &["--data", "folder.wasm"], 4, &["folder.wasm", "train-images"]);
+    check(&lab, &["--plugin", "pipe.wasm"], 5, &["pipe.wasm", "a pipe, a socket or a device", "name a plugin file"]);
+    check(&lab, &["--plugin", "folder.wasm"], 5, &["folder.wasm", "it is a directory"]);
+    check(&lab, &["plugin", "inspect", "pipe.wasm"], 5, &["pipe.wasm", "a pipe, a socket or a device"]);
 }
 
 #[test]

@@ -1,11 +1,37 @@
 //! `plugin check`: the shipped plugins keep every law, and each law is broken by a plugin that is wrong in that alone.
 
 use super::support::{Lab, native};
-use super::wat::{COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, OK, ROWS, first_of_out, manifest, module, plugin};
+use super::wat::{
+    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, drawing_plugin, first_of_out, manifest,
+    module, plugin,
+};
+use colla_plugin_sdk::Map;
 use serde_json::Value;
 
-const SHIPPED: [&str; 9] =
-    ["fedavg", "fedprox", "fedavgm", "fedadam", "trimmed-mean", "median", "clip", "topk", "qsgd"];
+const SHIPPED: [&str; 22] = [
+    "fedavg",
+    "fedavg-rows",
+    "q-fedavg",
+    "fedprox",
+    "scaffold",
+    "ditto",
+    "fedavgm",
+    "fedadam",
+    "trimmed-mean",
+    "median",
+    "geometric-median",
+    "multi-krum",
+    "nnm",
+    "clip",
+    "standardize",
+    "topk",
+    "qsgd",
+    "powersgd",
+    "dp-gaussian",
+    "power-of-choice",
+    "sign-flip",
+    "alie",
+];
 const CODEC: &str = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
 
 /// Checks a module that must break exactly `law`, with `words` in its line.
@@ -53,6 +79,7 @@ fn a_file_that_is_no_plugin_or_wants_another_abi_breaks_load() {
     breaks(b"\0asm\x01\0\0\0".to_vec(), "load", "no `colla.manifest` section");
     breaks(plugin(&manifest("client", "").replace("1.0", "2.0"), OK, OK), "load", "built for ABI 2.0");
     breaks(module(&manifest("client", ""), "unreachable", OK, OK), "load", "CREATE");
+    breaks(drawing_plugin(&manifest("client", ""), OK, OK), "load", "it imports `colla_v1.rand_fill`");
 }
 
 #[test]
@@ -94,6 +121,145 @@ fn a_plugin_that_sees_where_ranges_begin_breaks_cuts() {
 #[test]
 fn a_rule_that_prefers_the_first_row_breaks_order() {
     breaks(plugin(&manifest("aggregate", ROWS), OK, COPY_FIRST_ROW), "order", "rows in the order [4, 3, 2, 1, 0]");
+}
+
+/// A plugin that makes `rows_out` rows of those that it sees; `decide` is the body of DECIDE.
+fn decider(kind: &str, more: &str, rows_out: i64, decide: &str) -> Vec<u8> {
+    answering_plugin(&manifest(kind, more), &Map::new().with("rows_out", rows_out), decide)
+}
+
+/// One coefficient of the matrix that DECIDE writes, at this place.
+fn coefficient(at: u32, value: &str) -> String {
+    format!("(f64.store (i32.add (i32.load offset=60 (local.get $block)) (i32.const {})) (f64.const {value}))", 8 * at)
+}
+
+/// All of the `k` coefficients of one row are zero, and these are not.
+fn one_row(coefficients: &str) -> String {
+    let bytes = "(i32.shl (i32.load offset=84 (local.get $block)) (i32.const 3))";
+    format!("(memory.fill (i32.load offset=60 (local.get $block)) (i32.const 0) {bytes}) {coefficients} (i32.const 0)")
+}
+
+#[test]
+fn a_rule_that_decides_for_the_first_row_or_not_at_all_breaks_its_laws() {
+    let first = one_row(&coefficient(0, "1"));
+    breaks(decider("aggregate", GRAM, 1, &first), "order", "rows in the order [4, 3, 2, 1, 0]");
+    breaks(decider("aggregate", GRAM, 1, OK), "finite", "coefficient 0 of result 0 is NaN");
+    breaks(
+        decider("aggregate", GRAM, 1, &one_row(&coefficient(3, "inf"))),
+        "finite",
+        "coefficient 3 of result 0 is inf",
+    );
+    breaks(decider("aggregate", GRAM, 0, &first), "finite", "`rows_out` is 0 for 5 rows");
+    breaks(plugin(&manifest("aggregate", GRAM), OK, &first), "finite", "no whole number `rows_out`");
+    breaks(decider("mix", "", 9, &first), "finite", "`rows_out` is 9 for 5 rows");
+    breaks(decider("mix", "", 1, &first), "order", "rows in the order [4, 3, 2, 1, 0]");
+    // Row 0 out of row 0 in, all others zero: not the same for the other rows.
+    breaks(decider("mix", "", 5, &first), "order", "rows in the order [4, 3, 2, 1, 0]");
+}
+
+#[test]
+fn an_attack_that_sends_nan_or_sees_where_ranges_begin_breaks_its_laws() {
+    breaks(plugin(&manifest("attack", ""), OK, OK), "finite", "ordinary values give NaN at place 0");
+    let first = format!("(drop (block (result i32) {FILL_ZERO})) {}", first_of_out("(f32.const 7)"));
+    breaks(plugin(&manifest("attack", ""), OK, &first), "cuts", "7 instead of 0 at place 1024");
+}
+
+#[test]
+fn a_post_step_that_gives_nan_or_sees_where_ranges_begin_breaks_its_laws() {
+    breaks(plugin(&manifest("post", ""), OK, FILL_NAN), "finite", "ordinary values give NaN");
+    breaks(plugin(&manifest("post", ""), OK, &first_of_out("(f32.const 7)")), "cuts", "7 instead of");
+}
+
+#[test]
+fn a_choice_that_no_round_can_be_run_with_breaks_selection() {
+    let choose = |ids: &[&str]| {
+        let stores: Vec<String> = ids.iter().enumerate().map(|(at, id)| coefficient(at as u32, id)).collect();
+        // As many as are asked for, the others not chosen.
+        let rest = "(local.set $i (i32.const 0)) (block $done (loop $next
+            (br_if $done (i32.ge_u (local.get $i) (i32.load offset=84 (local.get $block))))
+            (f64.store (i32.add (i32.load offset=60 (local.get $block)) (i32.shl (local.get $i) (i32.const 3))) (f64.const -1))
+            (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next)))";
+        plugin(&manifest("select", ""), OK, &format!("{rest} {} (i32.const 0)", stores.concat()))
+    };
+    breaks(choose(&["2"]), "selection", "client 2 is chosen and has no examples");
+    breaks(choose(&["12"]), "selection", "place 0 holds 12; ids are whole numbers below 12");
+    breaks(choose(&["1.5"]), "selection", "place 0 holds 1.5");
+    breaks(choose(&["4", "4"]), "selection", "client 4 is chosen twice");
+    breaks(choose(&["-1", "4"]), "selection", "place 1 holds 4 behind the first -1");
+    breaks(plugin(&manifest("select", ""), OK, OK), "selection", "SELECT: of 1: place 0 holds NaN");
+}
+
+#[test]
+fn a_client_that_gives_nan_vectors_or_sees_where_ranges_begin_breaks_its_laws() {
+    let slot = r#","state":[{"name":"own","scope":"client"}]"#;
+    // The first state, pointer to pointers at offset 48.
+    let store = |value: &str| {
+        format!(
+            "(if (i32.eq (local.get $op) (i32.const 41)) (then (f32.store (i32.load (i32.load offset=48 (local.get $block)))
+                (f32.const {value})))) (i32.const 0)"
+        )
+    };
+    breaks(plugin(&manifest("client", slot), OK, &store("nan")), "finite", "ordinary values give NaN");
+    breaks(plugin(&manifest("client", slot), OK, &store("7")), "cuts", "in ranges of 1024 instead of one of 4099");
+    let both =
+        manifest("client", r#","vectors":[{"name":"own"}]"#).replace(r#"["client"]"#, r#"["client","server-step"]"#);
+    // WEIGH gives no weights for the vector.
+    breaks(plugin(&both, OK, FILL_ZERO), "finite", "ordinary values give NaN");
+}
+
+#[test]
+fn a_stage_that_cannot_be_undone_breaks_undo() {
+    let header = r#","max_header":4"#;
+    // APPLY (36) makes all values zero; UNDO leaves them so.
+    let zero = format!("(if (result i32) (i32.eq (local.get $op) (i32.const 36)) (then {FILL_ZERO}) (else {OK}))");
+    breaks(plugin(&manifest("normalize", header), OK, &zero), "undo", "ordinary values: value 0 was");
+}
+
+#[test]
+fn a_stage_that_trusts_any_header_breaks_damage() {
+    // APPLY writes a header of 1.0 and changes nothing. UNDO multiplies the first value by what the header says.
+    let apply = "(f32.store (i32.load offset=68 (local.get $block)) (f32.const 1))
+        (i32.store offset=96 (local.get $block) (i32.const 4)) (i32.const 0)";
+    let out = "(i32.load offset=52 (local.get $block))";
+    let undo = format!(
+        "(f32.store {out} (f32.mul (f32.load {out}) (f32.load (i32.load offset=64 (local.get $block))))) (i32.const 0)"
+    );
+    let stage = |other_length: &str| {
+        let four = "(i32.eq (i32.load offset=88 (local.get $block)) (i32.const 4))";
+        let undo = format!("(if (result i32) {four} (then {undo}) (else {other_length}))");
+        let body = format!("(if (result i32) (i32.eq (local.get $op) (i32.const 36)) (then {apply}) (else {undo}))");
+        plugin(&manifest("normalize", r#","max_header":4"#), OK, &body)
+    };
+    // 1.0 with this bit is infinity.
+    breaks(stage("(i32.const -1)"), "damage", "byte 3 of a header with 0x40 flipped: value 0 is undone to -inf");
+    breaks(stage("unreachable"), "damage", "an empty header: plugin `hostile`, UNDO");
+}
+
+#[test]
+fn a_plugin_that_saves_less_than_a_round_leaves_behind_breaks_resume() {
+    // ROUND_END (5) counts; APPLY writes the count into the first value, wherever the range is.
+    let count = "(if (i32.eq (local.get $op) (i32.const 5))
+        (then (i32.store (i32.const 1024) (i32.add (i32.const 1) (i32.load (i32.const 1024)))))) (i32.const 0)";
+    let counted = format!(
+        "(if (i64.eqz (i64.load offset=8 (local.get $block)))
+            (then (f32.store (i32.load offset=52 (local.get $block)) (f32.convert_i32_u (i32.load (i32.const 1024))))))
+        (i32.const 0)"
+    );
+    let module = plugin(&manifest("normalize", ""), count, &counted);
+    breaks(
+        module,
+        "resume",
+        "a new instance that loaded what was saved answers differently: 0 instead of 3 at place 0",
+    );
+}
+
+#[test]
+fn a_rule_that_weighs_after_training_sees_seven_columns() {
+    // Refuses a table of another size: 5 clients, 7 columns.
+    let after = r#","reduce":["sum-after"]"#;
+    let seven =
+        "(if (i32.ne (i32.load offset=72 (local.get $block)) (i32.const 35)) (then unreachable)) (i32.const -1)";
+    breaks(plugin(&manifest("aggregate", after), OK, seven), "weights", "it failed with E_ARG");
 }
 
 #[test]
@@ -156,10 +322,8 @@ fn a_library_that_answers_otherwise_breaks_native() {
 fn what_cannot_be_checked_is_refused_by_name() {
     let lab = Lab::new();
     let (library, _) = native("clip");
-    lab.write("mixer.wasm", plugin(&manifest("mix", ""), OK, OK));
     for (file, words) in [
         (library.to_str().expect("a path in UTF-8"), "give the WASM file, and the library with `--native`"),
-        ("mixer.wasm", "plays the role mix"),
         ("fedporx", "did you mean `fedprox`?"),
     ] {
         let finished = lab.colla(&["plugin", "check", file]);
@@ -175,7 +339,7 @@ fn a_plugin_of_two_roles_is_asked_about_both() {
     lab.write("both.wasm", plugin(&both, OK, FILL_ZERO));
     let finished = lab.colla(&["plugin", "check", "both.wasm"]);
     assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
-    for words in ["pass  repeatable  client: ", "pass  repeatable  server-step: ", "keeps all 8 laws"] {
+    for words in ["pass  repeatable  client: ", "pass  repeatable  server-step: ", "keeps all 9 laws"] {
         assert!(finished.stdout.contains(words), "`{words}` is not in\n{}", finished.stdout);
     }
 }

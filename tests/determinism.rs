@@ -22,7 +22,14 @@ const STACK: &[&str] = &[
 #[test]
 fn one_two_and_eight_threads_give_the_same_bytes() {
     let lab = Lab::new();
-    for (name, plugins) in [("sum", STACK.to_vec()), ("rows", vec!["--plugin", "trimmed-mean:beta=0.2"])] {
+    let states = ["--plugin", "scaffold", "--plugin", "standardize", "--plugin", "powersgd:error-feedback=true"];
+    let noise = ["--plugin", "ditto", "--plugin", "power-of-choice", "--plugin", "clip", "--plugin", "dp-gaussian"];
+    for (name, plugins) in [
+        ("sum", STACK.to_vec()),
+        ("rows", vec!["--plugin", "trimmed-mean:beta=0.2"]),
+        ("states", states.to_vec()),
+        ("noise", noise.to_vec()),
+    ] {
         let weights = |threads: &str| {
             lab.weights(&format!("{name}{threads}"), &small(&[&plugins[..], &["--threads", threads]].concat()))
         };

@@ -7,21 +7,35 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
     let lab = Lab::new();
     for plugin in [
         "fedavg:weights=uniform",
+        "fedavg-rows",
+        "q-fedavg:q=0.5",
         "fedprox:mu=0.3",
         "fedavgm",
         "fedadam:server-learning-rate=0.02",
         "trimmed-mean:beta=0.2",
         "median",
+        "geometric-median",
+        "multi-krum:f=1,m=2,weights=num-examples",
+        "nnm",
         "clip:norm=0.7",
         "topk:ratio=0.05,error-feedback=true",
         "qsgd:bits=5,error-feedback=true",
+        "scaffold:server-learning-rate=0.8",
+        "ditto:lambda=0.3",
+        "powersgd:rank=1,error-feedback=true",
+        "standardize",
+        "power-of-choice:d=15",
+        "dp-gaussian:noise-multiplier=0.01",
     ] {
         let (name, parameters) = plugin.split_once(':').unwrap_or((plugin, ""));
         let (path, hash) = native(name);
         let file = format!("{}{}{parameters}", path.display(), if parameters.is_empty() { "" } else { ":" });
         let allow = format!("--allow-native={hash}");
-        let wasm = lab.weights(&format!("{name}-wasm"), &small(&["--plugin", plugin]));
-        let native = lab.weights(&format!("{name}-native"), &small(&["--plugin", &file, &allow]));
+        // What the plugin needs beside itself.
+        let others: &[&str] = if name == "dp-gaussian" { &["--plugin", "clip:norm=0.7"] } else { &[] };
+        let run = |form: &str, more: &[&str]| lab.weights(&format!("{name}-{form}"), &small(&[others, more].concat()));
+        let wasm = run("wasm", &["--plugin", plugin]);
+        let native = run("native", &["--plugin", &file, &allow]);
         assert_eq!(wasm, native, "{plugin}");
     }
 }

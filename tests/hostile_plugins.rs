@@ -1,6 +1,6 @@
 //! A plugin can never crash, hang or exhaust the host: what it does wrong ends the run with exit code 6 and its name.
 
-use super::support::{Lab, small};
+use super::support::{Lab, native, small};
 use super::wat::{
     FILL_NAN, FIRST_ROW_ONLY, GRAM, OK, ROWS, SUM_AFTER, drawing_plugin, fill_mix_out, manifest, only, plugin,
     replying_plugin,
@@ -208,6 +208,34 @@ fn a_plugin_for_another_abi_is_refused_before_it_runs() {
     let finished = lab.colla(&small(&["--plugin", "newer.wasm"]));
     assert_eq!(finished.code, 5, "{}", finished.stderr);
     for part in ["newer.wasm", "2.0", "1.0", "rebuild"] {
+        assert!(finished.stderr.contains(part), "`{part}` is not in\n{}", finished.stderr);
+    }
+}
+
+/// `qsgd` draws; its manifest is made to deny it by as many other bytes.
+#[test]
+fn a_plugin_that_denies_its_draws_is_refused_or_gets_none() {
+    let lab = Lab::new();
+    let denying = |bytes: &[u8]| {
+        let (yes, no) = (br#""rng": true"#, br#""rng":false"#);
+        let mut bytes = bytes.to_vec();
+        let places: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(yes)).collect();
+        assert!(!places.is_empty(), "the manifest says so");
+        places.iter().for_each(|&at| bytes[at..at + no.len()].copy_from_slice(no));
+        bytes
+    };
+    lab.write("denies.wasm", denying(include_bytes!("../plugins/shipped/qsgd.wasm")));
+    let finished = lab.colla(&small(&["--plugin", "denies.wasm"]));
+    assert_eq!(finished.code, 5, "{}", finished.stderr);
+    for part in ["denies.wasm", "it imports `colla_v1.rand_fill`", "its manifest says `\"rng\": false`"] {
+        assert!(finished.stderr.contains(part), "`{part}` is not in\n{}", finished.stderr);
+    }
+    let library = denying(&std::fs::read(native("qsgd").0).expect("the library"));
+    let hash = blake3::hash(&library).to_hex().to_string();
+    lab.write("denies.so", library);
+    let finished = lab.colla(&small(&["--plugin", "denies.so", "--allow-native", &hash]));
+    assert_eq!(finished.code, 6, "{}", finished.stderr);
+    for part in ["plugin `qsgd` error: it calls `rand_fill`, but its manifest says `\"rng\": false`", "E_STATE"] {
         assert!(finished.stderr.contains(part), "`{part}` is not in\n{}", finished.stderr);
     }
 }

@@ -101,6 +101,9 @@ fn every_plugin_parameter_changes_the_result() {
         ("topk:ratio=1", "topk:ratio=0.1"),
         ("topk:ratio=0.1", "topk:ratio=0.1,error-feedback=true"),
         ("qsgd:bits=8", "qsgd:bits=4"),
+        ("scaffold", "scaffold:server-learning-rate=0.5"),
+        ("powersgd:rank=2", "powersgd:rank=1"),
+        ("power-of-choice:d=6", "power-of-choice:d=20"),
     ]
     .into_iter()
     .enumerate()

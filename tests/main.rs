@@ -2,8 +2,10 @@
 //! One test binary, because each binary costs a link.
 
 mod apply;
+mod assemblyscript;
 mod author;
 mod bad_input;
+mod client_state;
 mod composition;
 mod conformance;
 mod determinism;
@@ -11,6 +13,9 @@ mod forms;
 mod hostile_plugins;
 mod laws;
 mod layering;
+mod methods;
+mod oracles;
+mod outside_plugin;
 mod published;
 mod requirements;
 mod run_directory;

@@ -136,6 +136,17 @@ pub fn native(name: &str) -> (PathBuf, String) {
     found.unwrap_or_else(|| panic!("`{name}` is not among {built:?}"))
 }
 
+/// Whether npm is there, which builds plugins in AssemblyScript; if not, the reason is printed, and CI must not go on.
+pub fn has_npm() -> bool {
+    let program = if cfg!(windows) { "npm.cmd" } else { "npm" };
+    let found = Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success());
+    if !found {
+        assert!(std::env::var_os("CI").is_none(), "npm is missing, and CI must not skip this test");
+        println!("skipped: npm is not there; install Node.js 20 or newer");
+    }
+    found
+}
+
 /// The real data that contributors and CI have beside the checkout; `None`, with the reason printed, for others.
 pub fn shared(path: &str) -> Option<PathBuf> {
     let root = std::env::var_os("COLLA_SHARED")

@@ -1,6 +1,6 @@
-//! Small WebAssembly plugins by hand: whole in form, and wrong in exactly one thing, or right in exactly one.
+//! Small WebAssembly plugins by hand: whole in form, and wrong in at most one thing.
 
-use colla_plugin_sdk::Map;
+use colla_plugin_sdk::{Map, abi::op};
 
 /// A module with a valid manifest whose operations do what `call` and `block` (WAT function bodies) say.
 pub fn plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
@@ -12,10 +12,31 @@ pub fn module(manifest: &str, create: &str, call: &str, block: &str) -> Vec<u8> 
     assemble("", manifest, create, call, block)
 }
 
+/// A plugin that answers CLIENT_BEGIN with `plan` and other calls with nothing.
+pub fn planning_plugin(manifest: &str, plan: &Map, block: &str) -> Vec<u8> {
+    replying_plugin(manifest, &[(op::CLIENT_BEGIN, plan.clone())], block)
+}
+
+/// A plugin that answers every control operation with `reply`.
+pub fn answering_plugin(manifest: &str, reply: &Map, block: &str) -> Vec<u8> {
+    let (data, answer) = reply_at(REPLIES_AT, reply);
+    assemble(&data, manifest, OK, &(answer + OK), block)
+}
+
 /// A plugin that can call `$draw`: scope, stream, offset, kind, out, n.
 pub fn drawing_plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     let import = r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
     assemble(import, manifest, OK, call, block)
+}
+
+/// A plugin that logs `text` at the end of each round.
+pub fn talking_plugin(manifest: &str, text: &str) -> Vec<u8> {
+    let first = format!(
+        r#"(import "colla_v1" "log" (func $log (param i32 i32 i32))) (data (i32.const {REPLIES_AT}) "{text}")"#
+    );
+    let say = format!("(call $log (i32.const 1) (i32.const {REPLIES_AT}) (i32.const {}))", text.len());
+    let call = format!("(if (i32.eq (local.get $op) (i32.const {})) (then {say})) {OK}", op::ROUND_END);
+    assemble(&first, manifest, OK, &call, OK)
 }
 
 /// A plugin that answers control operations with these maps, and others with an empty one.
@@ -23,18 +44,24 @@ pub fn replying_plugin(manifest: &str, replies: &[(u32, Map)], block: &str) -> V
     let (mut data, mut call, mut at) = (String::new(), String::new(), REPLIES_AT);
     call += "(global.set $reply (i32.const 0)) (global.set $reply_len (i32.const 0))";
     for (op, reply) in replies {
-        let bytes = reply.encode();
-        let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
-        data += &format!("(data (i32.const {at}) \"{escaped}\")");
-        call += &format!(
-            "(if (i32.eq (local.get $op) (i32.const {op})) (then
-               (global.set $reply (i32.const {at})) (global.set $reply_len (i32.const {}))))",
-            bytes.len()
-        );
-        at += bytes.len();
+        let (segment, answer) = reply_at(at, reply);
+        data += &segment;
+        call += &format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {answer}))");
+        at += reply.encode().len();
     }
-    assert!(at < FIRST_ALLOCATION, "the replies fit below what is allocated");
     assemble(&data, manifest, OK, &(call + OK), block)
+}
+
+/// A data segment with the reply, and what makes it the answer.
+fn reply_at(at: usize, reply: &Map) -> (String, String) {
+    let bytes = reply.encode();
+    assert!(at + bytes.len() < FIRST_ALLOCATION, "the replies fit below what is allocated");
+    let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let len = bytes.len();
+    (
+        format!("(data (i32.const {at}) \"{escaped}\")"),
+        format!("(global.set $reply (i32.const {at})) (global.set $reply_len (i32.const {len}))"),
+    )
 }
 
 /// Where in memory replies stand, and where allocation begins.
@@ -152,6 +179,41 @@ pub fn fill_out(value: &str) -> String {
     )
 }
 
+/// Runs `body` for each element of the block; its index is `$i`.
+pub fn each_element(body: &str) -> String {
+    format!(
+        "(block $done (loop $next
+           (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
+           {body}
+           (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next)))"
+    )
+}
+
+/// The address of the current element of entry `index` of a list of vectors: `rows`, `states` or `rows_out`.
+pub fn of_list(list: &str, index: usize) -> String {
+    let field = match list {
+        "rows" => 32,
+        "states" => 48,
+        _ => 56,
+    };
+    format!(
+        "(i32.add (i32.load offset={} (i32.load offset={field} (local.get $block))) (i32.shl (local.get $i) (i32.const 2)))",
+        4 * index
+    )
+}
+
+/// The address of the current element of a vector: `base` or `out`.
+pub fn of(vector: &str) -> String {
+    let field = if vector == "base" { 44 } else { 52 };
+    format!("(i32.add (i32.load offset={field} (local.get $block)) (i32.shl (local.get $i) (i32.const 2)))")
+}
+
+/// A body that does `body` for one operation, and nothing, with the status SKIP, for all others.
+pub fn for_operations(operations: &[(u32, &str)]) -> String {
+    operations.iter().fold(String::new(), |all, (op, body)| {
+        all + &format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {body} (return (i32.const 0))))")
+    }) + "(i32.const 1)"
+}
 /// Sets the first coefficient to 1 and all others to 0: the first result is the first row.
 pub const FIRST_ROW_ONLY: &str = "(memory.fill (i32.load offset=60 (local.get $block)) (i32.const 0)
     (i32.shl (i32.load offset=84 (local.get $block)) (i32.const 3)))

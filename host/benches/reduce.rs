@@ -1,18 +1,21 @@
-//! Aggregating 10 updates of 1.66 million weights: `cargo bench --bench reduce`.
+//! Aggregating 10 updates of 1.66 million weights, and the stages on one frame: `cargo bench --bench reduce`.
 //!
-//! The rows mean runs in the sandbox and natively through the same row store; beside it stand the host's exact grid sum,
-//! which FedAvg uses, and a plain f32 sum as the bound. The counter is bytes of updates consumed.
+//! Each plugin runs as WASM from Rust, as WASM from AssemblyScript, and natively; the mean of rows through the host's row
+//! store. Beside it stand the host's exact grid sum, which FedAvg uses, and a plain f32 sum as the bound. The counter is
+//! bytes of updates consumed.
 
 use colla::config;
 use colla::executor::Executor;
-use colla::plugin::{self, Plugin};
+use colla::plugin::{self, Block, Instance, Plugin, Span};
 use colla::random::{Purpose, Stream};
+use colla::stages;
 use colla::strategy::grid::{Grid, GridSum};
 use colla::strategy::rows::RowStore;
 use colla::strategy::shard::ShardSpec;
 use colla::train::{Layout, TensorInfo, TensorRole};
+use colla_plugin_sdk::abi::{FRAME, op};
 use divan::{Bencher, counter::BytesCount};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const CLIENTS: usize = 10;
@@ -34,40 +37,97 @@ fn bytes() -> BytesCount {
     BytesCount::new(CLIENTS * WEIGHTS * 4)
 }
 
-fn rows_mean(bencher: Bencher, plugin: Plugin) {
-    let tensor = TensorInfo { name: "w".into(), shape: vec![WEIGHTS], role: TensorRole::Weight, offset: 0 };
-    let executor = Executor::new(1).expect("a thread");
-    let layout = Layout { tensors: vec![tensor] };
-    let mut rows = RowStore::new(ShardSpec { plugin, position: 0, run_seed: 1, layout });
-    rows.prepare(CLIENTS).expect("room for the rows");
-    updates().iter().enumerate().for_each(|(slot, update)| rows.put(slot, update));
-    let weights = vec![1.0; CLIENTS];
-    bencher.counter(bytes()).bench_local(|| rows.reduce(&executor, &weights).expect("a mean"));
+/// The forms of one plugin: two languages in the sandbox, and the native library.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Wasm,
+    AssemblyScript,
+    Native,
 }
 
-/// The rows mean with nothing to trim.
-fn mean(mut spec: config::Plugin, allow: &[String]) -> Plugin {
-    spec.parameters.insert("beta".into(), 0.0.into());
-    plugin::load(&spec, allow).expect("the plugin")
+const FORMS: [Form; 3] = [Form::Wasm, Form::AssemblyScript, Form::Native];
+
+fn load(name: &str, form: Form) -> Plugin {
+    let (spec, allow) = match form {
+        Form::Wasm => (config::Plugin::shipped(name), Vec::new()),
+        Form::AssemblyScript => {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            let path = root.join(format!("plugins/shipped/assemblyscript/{name}.wasm"));
+            (config::Plugin { path: Some(path), ..config::Plugin::default() }, Vec::new())
+        }
+        Form::Native => {
+            let (path, hash) = native(name);
+            (config::Plugin { path: Some(path), ..config::Plugin::default() }, vec![hash])
+        }
+    };
+    plugin::load(&spec, &allow).expect("the plugin")
 }
 
-#[divan::bench]
-fn rows_mean_wasm(bencher: Bencher) {
-    rows_mean(bencher, mean(config::Plugin::shipped("trimmed-mean"), &[]));
-}
-
-#[divan::bench]
-fn rows_mean_native(bencher: Bencher) {
+fn native(name: &str) -> (PathBuf, String) {
     let built = Command::new(env!("CARGO_BIN_EXE_colla-dev"))
         .args(["plugins", "--native"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("colla-dev");
     let text = String::from_utf8_lossy(&built.stdout).into_owned();
-    let line = text.lines().find(|line| line.starts_with("trimmed-mean\t")).expect("the native trimmed mean");
+    let line = text.lines().find(|line| line.starts_with(&format!("{name}\t"))).expect("the native library");
     let [_, hash, path] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("three columns: {line}") };
-    let spec = config::Plugin { path: Some(PathBuf::from(path)), ..config::Plugin::default() };
-    rows_mean(bencher, mean(spec, &[hash.to_owned()]));
+    (PathBuf::from(path), hash.to_owned())
+}
+
+fn layout(weights: usize) -> Layout {
+    let tensor = TensorInfo { name: "w".into(), shape: vec![weights], role: TensorRole::Weight, offset: 0 };
+    Layout { tensors: vec![tensor] }
+}
+
+/// The weighted mean of rows.
+#[divan::bench(args = FORMS)]
+fn rows_mean(bencher: Bencher, form: Form) {
+    let executor = Executor::new(1).expect("a thread");
+    let mut rows = RowStore::new(ShardSpec {
+        plugin: load("fedavg-rows", form),
+        position: 0,
+        run_seed: 1,
+        layout: layout(WEIGHTS),
+    });
+    rows.prepare(CLIENTS).expect("room for the rows");
+    updates().iter().enumerate().for_each(|(slot, update)| rows.put(slot, update));
+    let weights: Vec<f64> = (1..=CLIENTS).map(|examples| examples as f64).collect();
+    bencher.counter(bytes()).bench_local(|| rows.reduce(&executor, &weights).expect("a mean"));
+}
+
+/// Top-k at 1 %: one frame of an update to bytes.
+#[divan::bench(args = FORMS)]
+fn topk_encode(bencher: Bencher, form: Form) {
+    let mut instance = stages::open(&load("topk", form), 0, 1, FRAME, &layout(FRAME)).expect("an instance");
+    let update = &updates()[0][..FRAME];
+    let mut magnitudes: Vec<f32> = update.iter().map(|x| x.abs()).collect();
+    magnitudes.sort_by(|a, b| b.total_cmp(a));
+    let threshold = magnitudes[FRAME / 100];
+    let [ties, more] = [|x: f32, t: f32| x == t, |x: f32, t: f32| x > t]
+        .map(|keep: fn(f32, f32) -> bool| magnitudes.iter().filter(|&&x| keep(x, threshold)).count());
+    let rows = [span(&mut *instance, FRAME, 4)];
+    let (table, output) = (span(&mut *instance, 3, 8), span(&mut *instance, FRAME * 6 + 4, 1));
+    instance.floats_mut(rows[0]).copy_from_slice(update);
+    instance.doubles_mut(table).copy_from_slice(&[threshold.into(), ties as f64, (ties + more) as f64]);
+    let block = Block { n: FRAME, k: 1, rows: &rows, table: Some(table), output: Some(output), ..Block::default() };
+    bencher.counter(BytesCount::new(FRAME * 4)).bench_local(|| instance.block(op::ENCODE, &block).expect("a frame"));
+}
+
+/// Clipping one frame of an update in place.
+#[divan::bench(args = FORMS)]
+fn clip_apply(bencher: Bencher, form: Form) {
+    let mut instance = stages::open(&load("clip", form), 0, 1, FRAME, &layout(FRAME)).expect("an instance");
+    let (out, table) = (span(&mut *instance, FRAME, 4), span(&mut *instance, 1, 8));
+    instance.floats_mut(out).copy_from_slice(&updates()[0][..FRAME]);
+    // Just above the default bound of 1, so that many calls do not shrink the values to nothing.
+    instance.doubles_mut(table)[0] = 1.0 + 1e-9;
+    let block = Block { n: FRAME, out: Some(out), table: Some(table), ..Block::default() };
+    bencher.counter(BytesCount::new(FRAME * 4)).bench_local(|| instance.block(op::APPLY, &block).expect("a frame"));
+}
+
+fn span(instance: &mut dyn Instance, len: usize, size: usize) -> Span {
+    Span { buffer: instance.alloc(len * size).expect("memory"), start: 0, len }
 }
 
 #[divan::bench]

@@ -43,7 +43,7 @@ fn model(name: &str, data: &Dataset, make: Make) -> Arc<dyn Model> {
         Some("2NN") => ModelName::Mlp,
         _ => ModelName::Cnn,
     };
-    make(&config::Model { name, hidden: vec![200, 200], init: None }, data).expect("a shipped model")
+    make(&config::Model { name, hidden: Some(vec![200, 200]), init: None }, data).expect("a shipped model")
 }
 
 fn train(bencher: Bencher, name: &str, make: Make) {
@@ -61,7 +61,7 @@ fn train(bencher: Bencher, name: &str, make: Make) {
         momentum: 0.0,
         weight_decay: 0.0,
         terms: &[],
-        order: BatchOrder { seed: 1, round: 1, client: 1, steps_before: None, shuffle: true },
+        order: BatchOrder { seed: 1, round: 1, client: 1, phase: 0, steps_before: None, shuffle: true },
     };
     let samples = ItemsCount::new(STEPS * BATCH as u64);
     bencher.counter(samples).bench_local(|| trainer.train(&task, &mut out).expect("local training"));

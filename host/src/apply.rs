@@ -31,6 +31,7 @@ use colla_plugin_sdk::Map;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What the file does not say.
 #[derive(Clone, Debug)]
@@ -111,6 +112,7 @@ impl<'a> Server<'a> {
     fn new(plugins: Vec<Plugin>, updates: &'a Updates, options: &'a Options) -> Result<Self> {
         check_roles(&plugins)?;
         let (layout, seed) = (&updates.layout, options.seed);
+        let start: Arc<[f32]> = updates.start.as_slice().into();
         let roster = Roster::new(plugins, seed, layout)?;
         let attack = match (roster.position_of(Role::Attack), &updates.attackers) {
             (None, _) => None,
@@ -135,11 +137,11 @@ impl<'a> Server<'a> {
             updates,
             options,
             executor: Executor::new(options.threads)?,
-            stages: Stages::new(&roster.stages(&updates.start), seed, layout)?,
+            stages: Stages::new(&roster.stages(&start), seed, layout)?,
             states: ClientStates::default(),
             aggregator: Aggregator::new(&roster, seed, layout, attack, settings),
-            posts: Posts::new(&roster, seed, layout)?,
-            server_step: ServerStep::new(&roster, seed, 1.0, layout)?,
+            posts: Posts::new(&roster, seed, layout, &start)?,
+            server_step: ServerStep::new(&roster, seed, 1.0, layout, &start)?,
             weights: updates.start.clone(),
             roster,
         })
@@ -161,7 +163,8 @@ impl<'a> Server<'a> {
         let mut aggregated = self.aggregator.finish(&mut self.roster, &self.executor, arrived)?;
         self.posts.apply(&mut self.roster, &mut aggregated, &facts)?;
         self.aggregator.remember(&aggregated.update);
-        self.weights = self.server_step.apply(&mut self.roster, &self.weights, &aggregated, &facts, accepted.len())?;
+        self.weights =
+            self.server_step.apply(&mut self.roster, &self.weights, &aggregated, &[], &facts, accepted.len())?;
         let summary = Map::new()
             .with("round", round as i64)
             .with("cohort", accepted.len() as i64)
@@ -230,7 +233,7 @@ impl<'a> Server<'a> {
             let id = ClientId(client as u32);
             let upload = Upload { round, client: id, received: &self.weights, states: &self.states };
             upload_bytes += self.stages.transfer(&mut update, &upload)?;
-            self.stages.keep(id, &self.states);
+            self.stages.keep(id, &self.states)?;
             let loss = self.updates.losses.as_ref().map_or(0.0, |losses| losses[client]);
             row.trained = Some(TrainedRow { train_loss: loss, loss_before: loss, update_norm2: squared_norm(&update) });
             kept.put(slot, &update)?;

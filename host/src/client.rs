@@ -1,14 +1,19 @@
 //! Virtual clients: who takes part in a round, and the little that is kept of each between rounds.
 //!
-//! Where in the flow: between the partition and the schedule. A client is its rows, these few bytes and a seed; a
-//! million of them cost nothing until they train. What it never does: hold a model or data.
+//! Where in the flow: between the partition and the schedule. A client is its rows, what plugins keep of it
+//! and a seed; a million of them cost nothing until they train. What it never does: hold a model or data.
+
+mod room;
+mod states;
+mod store;
 
 use crate::{
     config::{Federation, Sampling},
     random::{Purpose, Stream},
 };
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+pub use room::WorstCase;
+pub use states::{ClientStates, SlotId};
 
 /// The server where it plays a client's part: on its own data, and as the sender of the weights. No client of a partition
 /// has this id; with 1 more, as streams are keyed, it still fits their 32 bits.
@@ -88,59 +93,6 @@ fn poisson(stream: &mut Stream, q: f64, num_clients: usize) -> Vec<ClientId> {
         cohort.push(ClientId(next as u32));
         next += 1.0;
     }
-}
-
-/// What is kept of clients between rounds. Empty until a client takes part.
-#[derive(Debug, Default)]
-pub struct ClientStates {
-    /// Steps taken so far, where iterators persist.
-    steps: Mutex<BTreeMap<ClientId, u64>>,
-    /// Error-feedback residual: what compression has withheld so far, P values.
-    residuals: Mutex<BTreeMap<ClientId, Vec<f32>>>,
-    /// What plugins keep of a client: values of their client slots.
-    slots: Mutex<BTreeMap<(SlotId, ClientId), Vec<f32>>>,
-}
-
-/// A client slot of a plugin of the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SlotId {
-    /// Position of the plugin among all plugins of the run.
-    pub plugin: u8,
-    /// Position of the slot in the manifest's `state`.
-    pub slot: u8,
-}
-
-impl ClientStates {
-    pub fn steps(&self, client: ClientId) -> u64 {
-        lock(&self.steps).get(&client).copied().unwrap_or(0)
-    }
-
-    pub fn add_steps(&self, client: ClientId, steps: u64) {
-        *lock(&self.steps).entry(client).or_insert(0) += steps;
-    }
-
-    /// Takes the residual out; zeros for a client that has none. Put the new one back with [`ClientStates::keep_residual`].
-    pub fn take_residual(&self, client: ClientId, len: usize) -> Vec<f32> {
-        lock(&self.residuals).remove(&client).unwrap_or_else(|| vec![0.0; len])
-    }
-
-    /// The values of a slot; `None` for a client that has none yet.
-    pub fn slot(&self, slot: SlotId, client: ClientId) -> Option<Vec<f32>> {
-        lock(&self.slots).get(&(slot, client)).cloned()
-    }
-
-    pub fn keep_slot(&self, slot: SlotId, client: ClientId, values: Vec<f32>) {
-        lock(&self.slots).insert((slot, client), values);
-    }
-
-    pub fn keep_residual(&self, client: ClientId, residual: Vec<f32>) {
-        lock(&self.residuals).insert(client, residual);
-    }
-}
-
-/// A panic while the lock was held stops the run anyway; what the map holds then no longer matters.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

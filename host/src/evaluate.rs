@@ -1,4 +1,5 @@
-//! How good the common model is: centrally on the test set, and on the clients' own rows.
+//! How good the model is: the common one centrally on the test set, and on the clients' own rows, where clients' personal
+//! models are measured beside it.
 //!
 //! Where in the flow: after the server step. Rows are cut into fixed chunks whose sums are added in order, so the score
 //! is the same for any number of threads. What it never does: touch the weights.
@@ -7,7 +8,7 @@ use crate::{
     client::ClientId,
     partition::{OwnTest, Partition},
     record::Spread,
-    schedule::Engine,
+    schedule::{Engine, Evaluation},
     train::{EVALUATION_BATCH, Part, Score},
 };
 use anyhow::Result;
@@ -20,14 +21,25 @@ const _: () = assert!(CHUNK.is_multiple_of(EVALUATION_BATCH));
 /// Mean loss and accuracy over all test rows; `None` for an empty test set.
 pub fn central(engine: &mut dyn Engine, weights: &[f32], test_rows: usize) -> Result<Option<(f64, f64)>> {
     let rows: Vec<u32> = (0..test_rows as u32).collect();
-    let chunks: Vec<(Part, &[u32])> = rows.chunks(CHUNK).map(|chunk| (Part::Test, chunk)).collect();
+    let chunk = |rows| Evaluation { part: Part::Test, rows, personal: None };
+    let chunks: Vec<Evaluation<'_>> = rows.chunks(CHUNK).map(chunk).collect();
     Ok(mean(&engine.evaluate(weights, &chunks)?))
+}
+
+/// Whose model is measured on the clients' own rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Everyone's, `weights`.
+    Common,
+    /// Each client's own, as the plugin with `personal` keeps it.
+    Personal,
 }
 
 /// Accuracy of each of `clients` on its own rows; clients without any are left out.
 pub fn on_clients(
     engine: &mut dyn Engine,
     weights: &[f32],
+    whose: Whose,
     partition: &Partition,
     clients: &[ClientId],
 ) -> Result<Vec<(ClientId, f64)>> {
@@ -43,8 +55,11 @@ pub fn on_clients(
         })
         .filter(|(_, _, rows)| !rows.is_empty())
         .collect();
-    let chunks: Vec<(Part, &[u32])> =
-        lists.iter().flat_map(|&(_, part, rows)| rows.chunks(CHUNK).map(move |chunk| (part, chunk))).collect();
+    let chunks = lists.iter().flat_map(|&(client, part, rows)| {
+        let personal = (whose == Whose::Personal).then_some(client);
+        rows.chunks(CHUNK).map(move |rows| Evaluation { part, rows, personal })
+    });
+    let chunks: Vec<Evaluation<'_>> = chunks.collect();
     let mut scores = engine.evaluate(weights, &chunks)?.into_iter();
     Ok(lists
         .iter()

@@ -18,6 +18,10 @@ pub enum Purpose {
     Attackers,
     /// Which training rows the server holds itself.
     RootRows,
+    /// Batch order of a personal phase: its number in the run (below 2²⁴).
+    PersonalOrder {
+        phase: u32,
+    },
     /// A plugin's own stream: its position in the run (0..256) and the stream number it chose (below 2¹⁶).
     Plugin {
         position: u8,
@@ -36,6 +40,7 @@ impl Purpose {
             Purpose::EvaluationCohort => 7 << 24,
             Purpose::Attackers => 8 << 24,
             Purpose::RootRows => 9 << 24,
+            Purpose::PersonalOrder { phase } => 10 << 24 | phase,
             Purpose::Plugin { position, stream } => 6 << 24 | u32::from(position) << 16 | u32::from(stream),
         }
     }

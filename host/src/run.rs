@@ -1,29 +1,32 @@
 //! The round loop: the only file that knows the order of things.
 
 use crate::{
-    client::{self, ClientId, ClientStates},
+    client::{self, ClientId, ClientStates, WorstCase},
     config::{self, BatchSize, ClientEvaluation, Config},
     data::{self, Dataset},
     error::{Fault, Kind},
-    evaluate,
+    evaluate::{self, Whose},
     executor::Executor,
     partition::{self, Partition},
     plugin::{self, Need, Origin, Plugin, Role},
     random::{Purpose, Stream},
-    record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo},
-    schedule::{AgentSpec, ClientReport, ClientTask, Engine, RoundJob, SequentialEngine, ThreadedEngine},
+    record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo, Spread},
+    schedule::{AgentSpec, ClientReport, ClientTask, Engine, PersonalTask, RoundJob, SequentialEngine, ThreadedEngine},
     stages::Downlink,
     strategy::{
         Roster,
         aggregate::{Aggregator, Arrived, Settings},
         attack::Attack,
+        client_slots::ClientPlugins,
         facts::{ClientRow, RoundFacts, TrainedRow},
+        grid::Grid,
         kept::Storage,
-        local,
+        local::{self, Length, LocalPlan, PersonalPhase},
         post::Posts,
         requirements,
         select::Selector,
         server_step::ServerStep,
+        vectors::{VectorRule, VectorWeights},
     },
     train::{self, Model},
     wire,
@@ -127,12 +130,16 @@ struct Run<'a> {
     selector: Option<Selector>,
     downlink: Option<Downlink>,
     aggregator: Aggregator,
+    vectors: Option<VectorRule>,
     posts: Posts,
     server_step: ServerStep,
     /// Rows of the training set that the server holds itself.
     root_rows: Vec<u32>,
     weights: Vec<f32>,
     client_accuracy: Vec<(ClientId, f64)>,
+    /// The same rows by clients' personal models, where a plugin keeps any.
+    personal_accuracy: Vec<(ClientId, f64)>,
+    has_personal: bool,
     clients_trained: u64,
     train_seconds: f64,
 }
@@ -144,10 +151,15 @@ impl<'a> Run<'a> {
         let partition = partition::load_or_create(&config.partition, data)?;
         let executor = Arc::new(Executor::new(config.host.threads)?);
         let mut roster = Roster::new(plugins.clone(), config.seed, layout)?;
-        let weights = model.initial_weights(config.seed)?;
-        let stages = roster.stages(&weights);
-        let downlink = |spec| Downlink::new(spec, config.seed, layout, &weights);
+        let initial: Arc<[f32]> = model.initial_weights(config.seed)?.into();
+        let stages = roster.stages(&initial);
+        let downlink = |spec| Downlink::new(spec, config.seed, layout, &initial);
         let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
+        let client_plugins = ClientPlugins::new(&roster, &initial)?;
+        let state_memory = (config.host.state_memory as u64) << 20;
+        client_state(config, &roster, &client_plugins, partition.train.num_clients(), layout.len())
+            .check(state_memory)?;
+        let has_personal = client_plugins.personal.is_some();
         let spec = AgentSpec {
             model: model.clone(),
             data: data.clone(),
@@ -155,7 +167,8 @@ impl<'a> Run<'a> {
             train: config.train.clone(),
             run_seed: config.seed,
             update_bound: config.federation.update_bound,
-            clients: Arc::new(ClientStates::default()),
+            clients: Arc::new(ClientStates::new(state_memory, scratch.clone())),
+            client_plugins,
             loss_before: roster.needs(Need::LossBefore),
             update_norm2: roster.needs(Need::UpdateNorm2),
         };
@@ -179,16 +192,25 @@ impl<'a> Run<'a> {
             selector: Selector::new(&mut roster, &config.federation, partition.train.sizes())?,
             downlink,
             aggregator,
-            posts: Posts::new(&roster, config.seed, layout)?,
+            posts: Posts::new(&roster, config.seed, layout, &initial)?,
             root_rows: root_rows(config, data.train.len())?,
-            server_step: ServerStep::new(&roster, config.seed, config.federation.server_learning_rate, layout)?,
-            weights,
+            vectors: VectorRule::new(&roster),
+            server_step: ServerStep::new(
+                &roster,
+                config.seed,
+                config.federation.server_learning_rate,
+                layout,
+                &initial,
+            )?,
+            weights: initial.to_vec(),
             experiment,
             config,
             partition,
             executor,
             roster,
             client_accuracy: Vec::new(),
+            personal_accuracy: Vec::new(),
+            has_personal,
             clients_trained: 0,
             train_seconds: 0.0,
         })
@@ -212,10 +234,16 @@ impl<'a> Run<'a> {
         let tasks = plan(self.config, &self.partition, &mut self.roster, round, &cohort)?;
         let clients: Vec<ClientRow> = tasks.iter().map(|task| planned(task, self.config.train.learning_rate)).collect();
         let weights = self.aggregator.weigh(&mut self.roster, &clients)?;
-        let mut tasks = weighted(tasks, &weights);
+        let bound = self.config.federation.update_bound;
+        let vector_weights = match &mut self.vectors {
+            Some(rule) => rule.weigh(&mut self.roster, &clients, bound)?,
+            None => Vec::new(),
+        };
+        let mut tasks = weighted(tasks, &weights, &vector_weights);
         if self.aggregator.wants_root() {
             tasks.push(root_task(self.config, &self.root_rows, cohort.len()));
         }
+        let vector_grids: Vec<Grid> = vector_weights.iter().map(|vector| vector.grid).collect();
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|m| m.broadcast.clone()).collect();
         let sent = match &mut self.downlink {
             Some(downlink) => downlink.send(round, &self.weights, &broadcasts)?,
@@ -225,8 +253,10 @@ impl<'a> Run<'a> {
             round,
             weights: sent,
             tasks: &tasks,
-            collect: self.aggregator.collect(&self.roster, round, &weights, self.config.federation.update_bound)?,
+            collect: self.aggregator.collect(&self.roster, round, &weights, bound)?,
             broadcasts: &broadcasts,
+            broadcast_slots: &self.server_step.broadcast(),
+            vector_grids: &vector_grids,
         };
         let mut received = self.engine.round(&job, &mut |done| observer.clients(round, done, tasks.len()))?;
         let train_seconds = start.elapsed().as_secs_f64();
@@ -234,11 +264,15 @@ impl<'a> Run<'a> {
         received.reports.truncate(cohort.len());
         let clients = trained(clients, &received.reports);
         let arrived = Arrived { facts: &facts, cohort: &cohort, clients, weights, sum: received.sum };
-        let roster = &mut self.roster;
+        let (roster, len) = (&mut self.roster, self.weights.len());
         let mut aggregated = self.aggregator.finish(roster, &self.executor, arrived)?;
         self.posts.apply(roster, &mut aggregated, &facts)?;
         self.aggregator.remember(&aggregated.update);
-        self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &facts, cohort.len())?;
+        let vectors = match &self.vectors {
+            Some(rule) => rule.sums(&vector_weights, &received.vector_sums, len)?,
+            None => Vec::new(),
+        };
+        self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &vectors, &facts, cohort.len())?;
 
         let mut record = self.record(round, train_seconds, &received.reports);
         record.attackers = aggregated.attackers.map(|count| count as u64);
@@ -273,11 +307,13 @@ impl<'a> Run<'a> {
 
     /// Bytes that the cohort received: the weights, and what plugins broadcast.
     fn download_bytes(&mut self, reports: &[ClientReport]) -> u64 {
+        let (clients, plain) = (reports.len() as u64, wire::plain_bytes(self.weights.len()));
         let weights: u64 = match &mut self.downlink {
             Some(downlink) => reports.iter().map(|report| downlink.charge(report.client)).sum(),
-            None => wire::plain_bytes(self.weights.len()) * reports.len() as u64,
+            None => plain * clients,
         };
-        weights + self.roster.broadcast_bytes() * reports.len() as u64
+        let slots = self.server_step.broadcast().len() as u64;
+        weights + (slots * plain + self.roster.broadcast_bytes()) * clients
     }
 
     fn record(&mut self, round: u64, train_seconds: f64, reports: &[ClientReport]) -> RoundRecord {
@@ -313,9 +349,13 @@ impl<'a> Run<'a> {
         if on_clients {
             let num_clients = self.partition.train.num_clients();
             let ids = client::sample_for_evaluation(config.fraction_evaluate, self.config.seed, round, num_clients);
-            self.client_accuracy = evaluate::on_clients(engine, &self.weights, &self.partition, &ids)?;
-            let values: Vec<f64> = self.client_accuracy.iter().map(|(_, accuracy)| *accuracy).collect();
-            record.client_accuracy = evaluate::spread(&values);
+            let mut measure = |whose| evaluate::on_clients(engine, &self.weights, whose, &self.partition, &ids);
+            self.client_accuracy = measure(Whose::Common)?;
+            record.client_accuracy = spread(&self.client_accuracy);
+            if self.has_personal {
+                self.personal_accuracy = measure(Whose::Personal)?;
+                record.personal_accuracy = spread(&self.personal_accuracy);
+            }
         }
         record.evaluate_seconds = start.elapsed().as_secs_f64();
         Ok(())
@@ -343,7 +383,8 @@ impl<'a> Run<'a> {
         Outcome {
             layout: self.experiment.model.layout().clone(),
             weights: self.weights,
-            client_accuracy: self.client_accuracy.iter().map(|&(id, accuracy)| (id.0.into(), accuracy)).collect(),
+            client_accuracy: by_number(&self.client_accuracy),
+            personal_accuracy: by_number(&self.personal_accuracy),
             client_rows: evaluate::own_rows(&self.partition),
             clients_trained: self.clients_trained,
             train_seconds: self.train_seconds,
@@ -362,15 +403,24 @@ fn plan<'a>(
 ) -> Result<Vec<ClientTask<'a>>> {
     let task = |(slot, &client): (usize, &ClientId)| {
         let rows = partition.train.client(client.index());
-        let (batch_size, steps) = steps(&config.train, rows.len());
-        let terms = local::terms(roster, round, client, rows.len())?;
-        Ok(ClientTask { slot, client, rows, steps, batch_size, terms, weight: 0.0 })
+        let LocalPlan { upload, personal } = local::plan(roster, round, client, rows.len())?;
+        let (batch_size, steps) = steps(&config.train, upload.length, rows.len());
+        let personal = personal.into_iter().map(|PersonalPhase { slot, stream, phase }| {
+            let (_, steps) = self::steps(&config.train, phase.length, rows.len());
+            PersonalTask { slot, stream, steps, terms: phase.terms }
+        });
+        let (weight, vector_weights) = (0.0, Vec::new());
+        let (terms, personal) = (upload.terms, personal.collect());
+        Ok(ClientTask { slot, client, rows, steps, batch_size, terms, personal, weight, vector_weights })
     };
     cohort.iter().enumerate().map(task).collect()
 }
 
-fn weighted<'a>(mut tasks: Vec<ClientTask<'a>>, weights: &[f64]) -> Vec<ClientTask<'a>> {
-    tasks.iter_mut().zip(weights).for_each(|(task, &weight)| task.weight = weight);
+fn weighted<'a>(mut tasks: Vec<ClientTask<'a>>, weights: &[f64], vectors: &[VectorWeights]) -> Vec<ClientTask<'a>> {
+    for (index, (task, &weight)) in tasks.iter_mut().zip(weights).enumerate() {
+        task.weight = weight;
+        task.vector_weights = vectors.iter().map(|vector| vector.weights[index]).collect();
+    }
     tasks
 }
 
@@ -407,21 +457,62 @@ fn root_rows(config: &Config, train_rows: usize) -> Result<Vec<u32>> {
 
 /// The server's own client trains plainly, behind the cohort.
 fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> ClientTask<'a> {
-    let (batch_size, steps) = steps(&config.train, rows.len());
-    ClientTask { slot, client: client::SERVER, rows, steps, batch_size, terms: Vec::new(), weight: 0.0 }
+    let (batch_size, steps) = steps(&config.train, None, rows.len());
+    ClientTask {
+        slot,
+        client: client::SERVER,
+        rows,
+        steps,
+        batch_size,
+        terms: Vec::new(),
+        personal: Vec::new(),
+        weight: 0.0,
+        vector_weights: Vec::new(),
+    }
 }
 
-/// Batch size and number of steps for a client with `rows` rows.
-fn steps(config: &config::Train, rows: usize) -> (usize, u64) {
+/// Batch size and number of steps of a phase for a client with `rows` rows.
+fn steps(config: &config::Train, length: Option<Length>, rows: usize) -> (usize, u64) {
     let batch_size = match config.batch_size {
         BatchSize::Rows(size) => size.min(rows),
         BatchSize::Full => rows,
     };
-    let steps = match config.local_steps {
-        Some(steps) => steps as u64,
-        None => (config.local_epochs as u64).saturating_mul(rows.div_ceil(batch_size) as u64),
+    let epochs = |epochs: u64| epochs.saturating_mul(rows.div_ceil(batch_size) as u64);
+    let steps = match (length, config.local_steps) {
+        (Some(Length::Steps(steps)), _) => steps,
+        (Some(Length::Epochs(count)), _) => epochs(count),
+        (None, Some(steps)) => steps as u64,
+        (None, None) => epochs(config.local_epochs as u64),
     };
     (batch_size, steps)
+}
+
+/// The most that is kept of clients: slots and, with error feedback, residuals of everything that is compressed.
+fn client_state(
+    config: &Config,
+    roster: &Roster,
+    client_plugins: &ClientPlugins,
+    num_clients: usize,
+    len: usize,
+) -> WorstCase {
+    let declared = roster.members.iter().flat_map(|member| &member.plugin.manifest().vectors);
+    let compressed = 1 + declared.filter(|vector| vector.compressible).count();
+    let feedback = roster.members.iter().any(|member| member.plugin.error_feedback());
+    let residuals = if feedback { compressed } else { 0 };
+    let compressors = roster.members.iter().filter(|member| member.has(Role::Compress));
+    // A slot of pieces is rarely longer than the model.
+    let slots_of_compressors = compressors.flat_map(|member| &member.plugin.manifest().state).count();
+    let cohort = client::cohort_size(config.federation.fraction_train, num_clients);
+    let clients = cohort.saturating_mul(config.federation.num_server_rounds).min(num_clients);
+    WorstCase { vectors: client_plugins.slots().count() + slots_of_compressors + residuals, clients, len }
+}
+
+fn spread(accuracy: &[(ClientId, f64)]) -> Option<Spread> {
+    evaluate::spread(&accuracy.iter().map(|(_, accuracy)| *accuracy).collect::<Vec<f64>>())
+}
+
+fn by_number(accuracy: &[(ClientId, f64)]) -> Vec<(u64, f64)> {
+    accuracy.iter().map(|&(id, accuracy)| (id.0.into(), accuracy)).collect()
 }
 
 /// What ROUND_END tells every plugin.

@@ -59,7 +59,8 @@ impl<'a> Block<'a> {
         let raw = unsafe { raw.read() };
         let (n, k) = (raw.n as usize, raw.k as usize);
         let state_n = if raw.state_n == 0 { n } else { raw.state_n as usize };
-        // SAFETY: the caller vouches for every field; null, alignment and length are checked in the functions.
+        // SAFETY: the caller vouches for every field; null, alignment and length are checked in the functions. What is
+        // written is `exclusive`, the rest `shared`.
         unsafe {
             Ok(Block {
                 offset: raw.offset,
@@ -67,41 +68,58 @@ impl<'a> Block<'a> {
                 unit: raw.unit,
                 n,
                 k,
-                rows: vectors(raw.rows, if raw.rows.is_null() { 0 } else { k }, n, "rows")?
-                    .into_iter()
-                    .map(|row| &*row)
-                    .collect(),
-                weights: optional(raw.weights, k, "weights")?.map(|weights| &*weights),
-                table: counted(raw.table, raw.table_len, "table")?,
-                base: optional(raw.base, n, "base")?.map(|base| &*base),
-                states: vectors(raw.states, raw.n_states as usize, state_n, "states")?,
-                out: optional(raw.out, n, "out")?,
-                rows_out: vectors(raw.rows_out, raw.n_rows_out as usize, n, "rows_out")?,
-                mix_out: counted(raw.mix_out, raw.mix_len, "mix_out")?,
-                input: counted(raw.input, raw.input_len, "input")?,
-                output: Output::new(counted(raw.output, raw.output_cap, "output")?),
+                rows: vectors(raw.rows, if raw.rows.is_null() { 0 } else { k }, n, "rows", shared)?,
+                weights: shared(raw.weights, k, "weights")?,
+                table: counted(raw.table, raw.table_len, "table", shared)?,
+                base: shared(raw.base, n, "base")?,
+                states: vectors(raw.states, raw.n_states as usize, state_n, "states", exclusive)?,
+                out: exclusive(raw.out, n, "out")?,
+                rows_out: vectors(raw.rows_out, raw.n_rows_out as usize, n, "rows_out", exclusive)?,
+                mix_out: counted(raw.mix_out, raw.mix_len, "mix_out", exclusive)?,
+                input: counted(raw.input, raw.input_len, "input", shared)?,
+                output: Output::new(counted(raw.output, raw.output_cap, "output", exclusive)?),
             })
         }
     }
 }
 
+/// [`shared`] or [`exclusive`]: how a field's pointer becomes a slice of the kind `S`.
+type Borrow<S> = unsafe fn(*mut u8, usize, &str) -> Result<Option<S>>;
+
 /// A field with its own count: null only if the count is zero.
 ///
 /// # Safety
 /// As for [`Block::from_raw`].
-unsafe fn counted<'a, T>(pointer: *mut u8, len: u32, field: &str) -> Result<&'a mut [T]> {
+unsafe fn counted<S: Default>(pointer: *mut u8, len: u32, field: &str, borrow: Borrow<S>) -> Result<S> {
     if pointer.is_null() && len > 0 {
         return Err(Error::argument(format!("`{field}` is null but has {len} elements")));
     }
     // SAFETY: passed on.
-    Ok(unsafe { optional(pointer, len as usize, field) }?.unwrap_or_default())
+    Ok(unsafe { borrow(pointer, len as usize, field) }?.unwrap_or_default())
 }
 
-/// A field whose count is `n` or `k`: null means absent.
+/// A field that is read; null means absent. Two such fields may be the same memory, so this must never be a `&mut`.
 ///
 /// # Safety
 /// As for [`Block::from_raw`].
-unsafe fn optional<'a, T>(pointer: *mut u8, len: usize, field: &str) -> Result<Option<&'a mut [T]>> {
+unsafe fn shared<'a, T>(pointer: *mut u8, len: usize, field: &str) -> Result<Option<&'a [T]>> {
+    let start = checked::<T>(pointer, len, field)?;
+    // SAFETY: not null, aligned, of possible length; the memory is the caller's promise.
+    Ok(start.map(|start| unsafe { std::slice::from_raw_parts(start, len) }))
+}
+
+/// A field that is written; null means absent.
+///
+/// # Safety
+/// As for [`Block::from_raw`].
+unsafe fn exclusive<'a, T>(pointer: *mut u8, len: usize, field: &str) -> Result<Option<&'a mut [T]>> {
+    let start = checked::<T>(pointer, len, field)?;
+    // SAFETY: not null, aligned, of possible length; memory and exclusiveness are the caller's promise.
+    Ok(start.map(|start| unsafe { std::slice::from_raw_parts_mut(start, len) }))
+}
+
+/// The start of `len` elements, if the field is there and they can be.
+fn checked<T>(pointer: *mut u8, len: usize, field: &str) -> Result<Option<*mut T>> {
     let pointer = pointer.cast::<T>();
     if pointer.is_null() {
         return Ok(None);
@@ -109,23 +127,22 @@ unsafe fn optional<'a, T>(pointer: *mut u8, len: usize, field: &str) -> Result<O
     if !pointer.is_aligned() || len.checked_mul(size_of::<T>()).is_none_or(|bytes| bytes > isize::MAX as usize) {
         return Err(Error::argument(format!("`{field}` with {len} elements is misaligned or too long")));
     }
-    // SAFETY: not null, aligned, of possible length; memory and exclusiveness are the caller's promise.
-    Ok(Some(unsafe { std::slice::from_raw_parts_mut(pointer, len) }))
+    Ok(Some(pointer))
 }
 
 /// A list of `count` pointers to `n` floats each.
 ///
 /// # Safety
 /// As for [`Block::from_raw`].
-unsafe fn vectors<'a>(list: *mut u8, count: usize, n: usize, field: &str) -> Result<Vec<&'a mut [f32]>> {
+unsafe fn vectors<V>(list: *mut u8, count: usize, n: usize, field: &str, borrow: Borrow<V>) -> Result<Vec<V>> {
     if list.is_null() && count > 0 {
         return Err(Error::argument(format!("`{field}` is null but has {count} vectors")));
     }
-    // SAFETY: passed on; a list of pointers is an array like any other.
-    let pointers: Option<&mut [*mut u8]> = unsafe { optional(list, count, field) }?;
+    // SAFETY: passed on; a list of pointers is an array like any other, and it is only read.
+    let pointers: Option<&[*mut u8]> = unsafe { shared(list, count, field) }?;
     let each = pointers.unwrap_or_default().iter().enumerate().map(|(index, &pointer)| {
         // SAFETY: passed on.
-        unsafe { optional(pointer, n, field) }?.ok_or_else(|| Error::argument(format!("`{field}[{index}]` is null")))
+        unsafe { borrow(pointer, n, field) }?.ok_or_else(|| Error::argument(format!("`{field}[{index}]` is null")))
     });
     each.collect()
 }

@@ -33,6 +33,8 @@ mod cohort;
 mod error;
 pub mod export;
 mod host;
+#[doc(hidden)]
+pub mod kinds;
 pub mod log;
 mod macros;
 pub mod math;

@@ -2,7 +2,8 @@
 
 /// Exports a plugin: `colla_plugin!(FedProx: client);`, `colla_plugin!(Scaffold: client, server_step);`.
 ///
-/// The type implements [`Plugin`](crate::Plugin) and the trait of each role named. The file `manifest.json` beside the
+/// The type implements [`Plugin`](crate::Plugin) and the trait of each role named, which must be those that `kinds` of the
+/// manifest names. The file `manifest.json` beside the
 /// plugin's `Cargo.toml` is embedded where the host reads it without running anything. Use it once per crate, whose
 /// `crate-type` is `cdylib`.
 #[macro_export]
@@ -19,6 +20,24 @@ macro_rules! colla_plugin {
             $crate::roles::at_most_one(&[$($crate::roles::$role::DECIDES),+]),
             "mix and aggregate share operations: a plugin can be only one of them",
         );
+
+        // The host believes the manifest, the code answers for the macro's roles: they must not part.
+        const _: () = {
+            const MANIFEST: &[u8] = <$plugin as $crate::export::Exported>::MANIFEST;
+
+            $(assert!(
+                $crate::kinds::has(MANIFEST, $crate::roles::$role::KIND),
+                concat!(
+                    "`colla_plugin!` names the role `", stringify!($role), "`, but `kinds` in manifest.json does not; \
+                     add it there, with `-` for `_`, or remove it from `colla_plugin!`",
+                ),
+            );)+
+            assert!(
+                $crate::kinds::are_all_in(MANIFEST, &[$($crate::roles::$role::KIND),+]),
+                "`kinds` in manifest.json names a role that `colla_plugin!` does not; implement its trait and add it to \
+                 `colla_plugin!`, with `_` for `-`, or remove it from `kinds`",
+            );
+        };
 
         impl $crate::export::Exported for $plugin {
             const MANIFEST: &'static [u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/manifest.json"));

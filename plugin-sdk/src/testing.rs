@@ -247,6 +247,25 @@ impl<T: Exported> Testbed<T> {
         Ok(done.out)
     }
 
+    /// POST_BEGIN of a round with a fixed cohort of 10 clients of 100 that count the same; `sensitivity` as the host knows it.
+    pub fn post_begin(&mut self, round: u64, sensitivity: Option<f64>) -> Result<Map> {
+        let message = Map::new()
+            .with("round", round as i64)
+            .with("accepted", 10u32)
+            .with("cohort", 10u32)
+            .with("num_clients", 100u32)
+            .with("expected_cohort", 10.0)
+            .with("sampling", "fixed")
+            .with("weight_sum", 10.0)
+            .with("max_weight", 1.0)
+            .with("denominator", 10.0);
+        let message = match sensitivity {
+            Some(sensitivity) => message.with("norm_bound", 5.0 * sensitivity).with("sensitivity", sensitivity),
+            None => message,
+        };
+        self.call(op::POST_BEGIN, &message)
+    }
+
     /// CLIENT_END of a client with 10 examples that took `steps` steps whose learning rates sum to `lr_sum`: updates the
     /// states and returns its own vectors, of which there are `vectors`.
     pub fn client_end(
@@ -315,11 +334,59 @@ impl<T: Exported> Testbed<T> {
         pieces.collect()
     }
 
+    /// LAYOUT of a model of tensors with these shapes, one behind the other: the elements of a slot of shape `piece` for
+    /// each tensor, where the plugin says them.
+    pub fn layout(&mut self, shapes: &[&[usize]]) -> Result<Vec<usize>> {
+        let sizes: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
+        let number = |value: usize| Value::I64(value as i64);
+        let shape = |shape: &&[usize]| Value::List(shape.iter().copied().map(number).collect());
+        let offsets = sizes.iter().scan(0, |end, size| {
+            *end += size;
+            Some(number(*end - size))
+        });
+        let text = |text: String| Value::from(text);
+        let message = Map::new()
+            .with("len", sizes.iter().sum::<usize>() as i64)
+            .with("names", (0..shapes.len()).map(|i| text(format!("tensor{i}"))).collect::<Vec<_>>())
+            .with("shapes", shapes.iter().map(shape).collect::<Vec<_>>())
+            .with("roles", vec![text("weight".into()); shapes.len()])
+            .with("offsets", offsets.collect::<Vec<_>>());
+        let reply = self.call(op::LAYOUT, &message)?;
+        let elements = reply.list("piece_state").unwrap_or_default().iter();
+        Ok(elements.map(|count| if let Value::I64(count) = count { *count as usize } else { 0 }).collect())
+    }
+
+    /// SCAN_PLAN, then ENCODE of pieces with these numbers of elements and these states, which are updated; a piece whose
+    /// state is empty has none.
+    pub fn encode_with_states(
+        &mut self,
+        vector: &[f32],
+        sizes: &[usize],
+        states: &mut [Vec<f32>],
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut scan = self.scan(vector)?;
+        let [num, den, plus] = self.capacity.expect("the manifest of a compressor has `max_encoded`");
+        let mut offset = 0;
+        let mut encoded = Vec::new();
+        for (unit, (&n, state)) in sizes.iter().zip(states).enumerate() {
+            let values = &vector[offset..offset + n];
+            let own = if state.is_empty() { Vec::new() } else { vec![state.clone()] };
+            let (table, output) = (scan.of_piece(values), vec![0; n * num / den + plus]);
+            let fields = Fields { offset: offset as u64, unit: unit as u32, n, ..Fields::default() };
+            let done =
+                self.block(op::ENCODE, Fields { table, rows: vec![values.to_vec()], states: own, output, ..fields })?;
+            done.states.into_iter().for_each(|own| *state = own);
+            encoded.push(done.output);
+            offset += n;
+        }
+        Ok(encoded)
+    }
+
     /// DECODE of pieces with these numbers of elements, joined.
     pub fn decode(&mut self, pieces: &[Vec<u8>], sizes: &[usize]) -> Result<Vec<f32>> {
         let mut vector = Vec::new();
-        for (piece, &n) in pieces.iter().zip(sizes) {
-            let fields = Fields { offset: vector.len() as u64, n, ..Fields::default() };
+        for (unit, (piece, &n)) in pieces.iter().zip(sizes).enumerate() {
+            let fields = Fields { offset: vector.len() as u64, unit: unit as u32, n, ..Fields::default() };
             vector
                 .extend(self.block(op::DECODE, Fields { input: piece.clone(), out: vec![f32::NAN; n], ..fields })?.out);
         }

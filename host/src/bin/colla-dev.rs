@@ -1,23 +1,30 @@
 //! Developer commands: `cargo dev plugins` builds the shipped plugins, `--check` proves that the committed files are
-//! what the sources give, `--native` builds the native libraries.
+//! what the sources give, `--native` builds the native libraries; plugins in AssemblyScript are built with Node.js, and
+//! `--lang rust` leaves them as they are. `cargo dev miri` runs the unsafe code of plugin calls under Miri.
 //!
 //! The build is the one that authors use (`colla::plugin::build`), so that the same commit gives the same bytes in every
 //! folder.
 
+#[path = "colla-dev/assemblyscript.rs"]
+mod assemblyscript;
+#[path = "colla-dev/miri.rs"]
+mod miri;
 #[path = "colla-dev/sources.rs"]
 mod sources;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use colla::plugin::Manifest;
 use colla::plugin::build::{PROFILE, build_wasm, cargo_build, rustc};
-use sources::{Sources, describe};
+use sources::{Sources, asc};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
 const SHIPPED: &str = "plugins/shipped";
+/// Below it, since the host embeds only the Rust plugins.
+const ASSEMBLYSCRIPT: &str = "assemblyscript";
 const SOURCES: &str = "SOURCES.toml";
 
 #[derive(Parser)]
@@ -37,15 +44,58 @@ enum Task {
         /// Build native libraries instead and print name, BLAKE3 and path of each, separated by tabs
         #[arg(long)]
         native: bool,
+        /// Only the plugins in this language; those in AssemblyScript need Node.js
+        #[arg(long, value_enum, conflicts_with = "native")]
+        lang: Option<Language>,
     },
+    /// Interpret the unsafe code of the SDK and of the native loader with Miri, which finds undefined behaviour
+    Miri,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    Rust,
+    #[value(name = "assemblyscript")]
+    AssemblyScript,
+}
+
+/// What was built in each language: the bytes of each plugin by name.
+#[derive(Default)]
+pub struct Built {
+    rust: Option<BTreeMap<String, Vec<u8>>>,
+    assemblyscript: Option<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Built {
+    /// Builds in the languages asked for; cargo works in `target`, AssemblyScript in an empty folder below it.
+    fn new(root: &Path, lang: Option<Language>, target: &Path) -> Result<Self> {
+        let mut built = Built::default();
+        if lang != Some(Language::AssemblyScript) {
+            built.rust = Some(build_wasm(root, &plugins(root)?, target)?);
+        }
+        if lang != Some(Language::Rust) {
+            fs::create_dir_all(target)?;
+            let work = tempfile::Builder::new().prefix("assemblyscript-").tempdir_in(target)?;
+            let advice = "`--lang rust` leaves the plugins in AssemblyScript as they are";
+            built.assemblyscript = Some(assemblyscript::build(root, work.path()).context(advice)?);
+        }
+        Ok(built)
+    }
+
+    /// Place below `plugins/shipped` and bytes of every file.
+    fn files(&self) -> BTreeMap<String, &[u8]> {
+        let rust = self.rust.iter().flatten().map(|(name, bytes)| (format!("{name}.wasm"), &bytes[..]));
+        let other = self.assemblyscript.iter().flatten();
+        rust.chain(other.map(|(name, bytes)| (format!("{ASSEMBLYSCRIPT}/{name}.wasm"), &bytes[..]))).collect()
+    }
 }
 
 fn main() -> ExitCode {
-    let Task::Plugins { check, native } = Arguments::parse().command;
-    let done = match (check, native) {
-        (true, _) => check_shipped(),
-        (_, true) => build_native(),
-        _ => build_shipped(),
+    let done = match Arguments::parse().command {
+        Task::Plugins { check: true, lang, .. } => check_shipped(lang),
+        Task::Plugins { native: true, .. } => build_native(),
+        Task::Plugins { lang, .. } => build_shipped(lang),
+        Task::Miri => root().and_then(|root| miri::run(&root)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,50 +106,57 @@ fn main() -> ExitCode {
     }
 }
 
-fn build_shipped() -> Result<()> {
+fn build_shipped(lang: Option<Language>) -> Result<()> {
     let root = root()?;
-    let plugins = plugins(&root)?;
-    let built = build_wasm(&root, &plugins, &root.join("target/plugins"))?;
+    let built = Built::new(&root, lang, &root.join("target/plugins"))?;
     let folder = root.join(SHIPPED);
-    fs::create_dir_all(&folder)?;
-    for (name, bytes) in &built {
-        fs::write(folder.join(format!("{name}.wasm")), bytes)?;
+    fs::create_dir_all(folder.join(ASSEMBLYSCRIPT))?;
+    for (place, bytes) in built.files() {
+        fs::write(folder.join(place), bytes)?;
     }
-    let sources = describe(&root, &built)?;
+    let before = if folder.join(SOURCES).exists() { committed(&folder)? } else { Sources::default() };
+    let sources = before.updated(&root, &built)?;
     let text = format!("# Written by `cargo dev plugins`; do not edit.\n{}", toml::to_string(&sources)?);
     fs::write(folder.join(SOURCES), text)?;
-    for (name, source) in &sources.plugins {
+    let rust = built.rust.iter().flat_map(|_| &sources.plugins);
+    for (name, source) in rust.chain(built.assemblyscript.iter().flat_map(|_| &sources.assemblyscript)) {
         println!("{name}\t{}\t{} bytes", source.wasm, source.bytes);
     }
-    for name in unexpected(&folder, &built)? {
-        println!("{SHIPPED}/{name} belongs to no plugin; remove it");
+    for place in unexpected(&folder, &built)? {
+        println!("{SHIPPED}/{place} belongs to no plugin; remove it");
     }
     Ok(())
 }
 
-fn check_shipped() -> Result<()> {
+fn check_shipped(lang: Option<Language>) -> Result<()> {
     let root = root()?;
     let folder = root.join(SHIPPED);
-    let text = fs::read_to_string(folder.join(SOURCES))
-        .with_context(|| format!("reading `{SHIPPED}/{SOURCES}`; run `cargo dev plugins`"))?;
-    let committed: Sources = toml::from_str(&text).with_context(|| format!("reading `{SHIPPED}/{SOURCES}`"))?;
-    let compiler = rustc(&root, &["-V"])?;
-    ensure!(
-        committed.rustc == compiler,
-        "the committed plugins were built by `{}`, this is `{compiler}`; use the compiler that `rust-toolchain.toml` pins, \
-         or run `cargo dev plugins` and commit what it writes",
-        committed.rustc
-    );
+    let committed = committed(&folder)?;
+    let same = |compiler: &str, ours: String, committed: &str, pinned: &str| {
+        ensure!(
+            committed == ours,
+            "the committed plugins were built by `{compiler}{committed}`, this is `{compiler}{ours}`; use the compiler that \
+             `{pinned}` pins, or run `cargo dev plugins` and commit what it writes"
+        );
+        Ok(())
+    };
+    if lang != Some(Language::AssemblyScript) {
+        same("", rustc(&root, &["-V"])?, &committed.rustc, "rust-toolchain.toml")?;
+    }
+    if lang != Some(Language::Rust) {
+        same("asc ", asc(&root)?, &committed.asc, "package-lock.json")?;
+    }
     let target = tempfile::Builder::new().prefix("plugins-check-").tempdir_in(root.join("target"))?;
-    let built = build_wasm(&root, &plugins(&root)?, target.path())?;
+    let built = Built::new(&root, lang, target.path())?;
     let mut stale: Vec<String> = unexpected(&folder, &built)?;
-    for (name, bytes) in &built {
-        let file = format!("{name}.wasm");
-        if !fs::read(folder.join(&file)).is_ok_and(|committed| &committed == bytes) {
-            stale.push(file);
+    let files = built.files();
+    for (place, bytes) in &files {
+        if !fs::read(folder.join(place)).is_ok_and(|committed| &committed == bytes) {
+            stale.push(place.clone());
         }
     }
-    if committed != describe(&root, &built)? {
+    let text = toml::to_string(&committed)?;
+    if text != toml::to_string(&committed.updated(&root, &built)?)? {
         stale.push(SOURCES.into());
     }
     ensure!(
@@ -107,8 +164,15 @@ fn check_shipped() -> Result<()> {
         "{SHIPPED}: not what the sources give: {}; run `cargo dev plugins` and commit what it writes",
         stale.join(", ")
     );
-    println!("{} plugins are what their sources give", built.len());
+    println!("{} plugins are what their sources give", files.len());
     Ok(())
+}
+
+/// What `SOURCES.toml` says.
+fn committed(folder: &Path) -> Result<Sources> {
+    let text = fs::read_to_string(folder.join(SOURCES))
+        .with_context(|| format!("reading `{SHIPPED}/{SOURCES}`; run `cargo dev plugins`"))?;
+    toml::from_str(&text).with_context(|| format!("reading `{SHIPPED}/{SOURCES}`"))
 }
 
 fn build_native() -> Result<()> {
@@ -155,14 +219,18 @@ fn plugins(root: &Path) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// `.wasm` files in the folder that no plugin gave.
-fn unexpected(folder: &Path, built: &BTreeMap<String, Vec<u8>>) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.strip_suffix(".wasm").is_some_and(|plugin| !built.contains_key(plugin)) {
-            names.push(name);
+/// `.wasm` files below `plugins/shipped` that no plugin of the languages built gave.
+fn unexpected(folder: &Path, built: &Built) -> Result<Vec<String>> {
+    let files = built.files();
+    let mut places = Vec::new();
+    for (below, built) in [("", built.rust.is_some()), (ASSEMBLYSCRIPT, built.assemblyscript.is_some())] {
+        for entry in fs::read_dir(folder.join(below)).into_iter().flatten().filter(|_| built) {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            let place = if below.is_empty() { name } else { format!("{below}/{name}") };
+            if place.ends_with(".wasm") && !files.contains_key(&place) {
+                places.push(place);
+            }
         }
     }
-    Ok(names)
+    Ok(places)
 }

@@ -10,7 +10,7 @@ use super::{
     laws::{Broken, Held, LEN},
 };
 use crate::error::PluginFailure;
-use anyhow::Error;
+use anyhow::{Error, Result};
 
 /// Every encoded update decodes to finite values, within the bytes that `max_encoded` promises.
 pub fn round_trip(subject: &Subject) -> Held {
@@ -18,6 +18,7 @@ pub fn round_trip(subject: &Subject) -> Held {
     for input in inputs::all(LEN) {
         let mut bench = Bench::open(&subject.plugin, LEN)?;
         let told = |error: Error| Broken(format!("{}: {error:#}", input.name));
+        bench.begin(&input).map_err(told)?;
         let pieces = bench.encode(&input.rows[0]).map_err(told)?;
         most = most.max(pieces.iter().map(Vec::len).sum());
         let decoded = bench.decode(&pieces).map_err(told)?;
@@ -32,12 +33,17 @@ pub fn round_trip(subject: &Subject) -> Held {
 /// that flipped on the way may decode to something else, but never trap.
 pub fn damage(subject: &Subject) -> Held {
     let input = inputs::ordinary(LEN);
-    let sound = Bench::open(&subject.plugin, LEN)?.encode(&input.rows[0])?;
+    let begun = || -> Result<Bench> {
+        let mut bench = Bench::open(&subject.plugin, LEN)?;
+        bench.begin(&input)?;
+        Ok(bench)
+    };
+    let sound = begun()?.encode(&input.rows[0])?;
     let piece = sound.first().cloned().unwrap_or_default();
     let decode = |bytes: Vec<u8>| {
         let mut pieces = sound.clone();
         pieces[0] = bytes;
-        Bench::open(&subject.plugin, LEN)?.decode(&pieces)
+        begun()?.decode(&pieces)
     };
     let half = piece[..piece.len() / 2].to_vec();
     let shorter = piece[..piece.len().saturating_sub(1)].to_vec();
@@ -73,7 +79,7 @@ pub fn damage(subject: &Subject) -> Held {
 }
 
 /// Whether the plugin said itself what is wrong, by a status code, rather than trapping.
-fn is_refusal(error: &Error) -> bool {
+pub fn is_refusal(error: &Error) -> bool {
     error.downcast_ref::<PluginFailure>().is_some_and(|failure| {
         failure.message.starts_with("it failed with E_") && !failure.message.starts_with("it failed with E_PANIC")
     })

@@ -121,7 +121,7 @@ pub fn repeatable(subject: &Subject, role: Role) -> Held {
     Ok("the same bits from two instances and from one asked twice".into())
 }
 
-/// Elementwise operations (REDUCE, STEP, and APPLY on ranges) give the same bits however the vector is cut.
+/// Elementwise operations (REDUCE, STEP, CLIENT_END, ATTACK, and APPLY on ranges) give the same bits however the vector is cut.
 pub fn cuts(subject: &Subject, role: Role) -> Held {
     let input = inputs::ordinary(LEN);
     let whole = Bench::open(&subject.plugin, LEN)?.answer(role, &input, LEN)?;
@@ -132,22 +132,76 @@ pub fn cuts(subject: &Subject, role: Role) -> Held {
     Ok("the same bits in ranges of 33, 1,000, 1,024 and all".into())
 }
 
-/// The order of the clients does not matter to a rule over rows, up to rounding.
+/// Whether the role has operations that see ranges of the host's choice.
+pub fn has_cuts(subject: &Subject, role: Role) -> bool {
+    let bench = || Bench::open(&subject.plugin, LEN);
+    match role {
+        Role::ServerStep | Role::Attack => true,
+        Role::Aggregate => subject.reduces_rows(),
+        Role::Client => bench().is_ok_and(|bench| bench.ends()),
+        Role::Normalize | Role::Post => bench().and_then(|mut bench| bench.applies_anywhere()).unwrap_or(false),
+        Role::Compress | Role::Mix | Role::Select => false,
+    }
+}
+
+/// The order of the clients does not matter to a rule over rows or distances, up to rounding; rows that are mixed come
+/// out in the order in which they went in.
 pub fn order(subject: &Subject) -> Held {
     let Input { rows, .. } = inputs::ordinary(LEN);
     let mut bench = Bench::open(&subject.plugin, LEN)?;
-    let expected = bench.reduce(&rows, &[0, 1, 2, 3, 4], LEN)?;
     let mut bitwise = true;
+    let expected = bench.combined(&rows, &[0, 1, 2, 3, 4], LEN)?;
     for order in [[4, 3, 2, 1, 0], [1, 2, 3, 4, 0], [2, 0, 4, 1, 3]] {
-        let permuted = bench.reduce(&rows, &order, LEN)?;
-        for (i, (a, b)) in expected.iter().zip(&permuted).enumerate() {
-            bitwise &= a.to_bits() == b.to_bits();
-            if (a - b).abs() > 1e-6 {
-                return Err(Broken(format!("rows in the order {order:?} give {b} at place {i} instead of {a}")));
+        let permuted = bench.combined(&rows, &order, LEN)?;
+        for (row, given) in permuted.iter().enumerate() {
+            let expected = if permuted.len() == 1 { &expected[0] } else { &expected[order[row]] };
+            for (i, (a, b)) in expected.iter().zip(given).enumerate() {
+                bitwise &= a.to_bits() == b.to_bits();
+                if (a - b).abs() > 1e-6 {
+                    return Err(Broken(format!("rows in the order {order:?} give {b} at place {i} instead of {a}")));
+                }
             }
         }
     }
     Ok(if bitwise { "the same bits in any order of the rows" } else { "within 1e-6 in any order of the rows" }.into())
+}
+
+/// Whether [`order`] can be asked: the rule sees rows or distances, one row comes out or as many as go in, and no draw
+/// decides.
+pub fn has_order(subject: &Subject, role: Role) -> bool {
+    let rows_out = || Bench::open(&subject.plugin, LEN)?.rows_out();
+    let fits = match role {
+        Role::Mix => rows_out().is_ok_and(|rows| rows == 1 || rows == ROWS),
+        _ => !subject.reduces_sums(),
+    };
+    fits && !subject.plugin.manifest().rng
+}
+
+/// What SAVE gives is all that a round leaves behind: a new instance that loads it answers as the one that saved, and
+/// would save the same.
+pub fn resume(subject: &Subject) -> Held {
+    let mut inputs = inputs::all(LEN);
+    let (asked, roles) = (inputs.remove(0), &subject.plugin.manifest().kinds);
+    let mut lived = Bench::open(&subject.plugin, LEN)?;
+    for input in &inputs {
+        roles.iter().try_for_each(|&role| lived.answer(role, input, LEN).map(drop))?;
+        lived.end_round()?;
+    }
+    let saved = lived.save()?;
+    let mut resumed = Bench::open(&subject.plugin, LEN)?;
+    resumed.load(&saved)?;
+    if resumed.save()? != saved {
+        return Err(Broken("an instance that loaded what was saved saves something else".into()));
+    }
+    for &role in roles {
+        let (expected, given) = (lived.answer(role, &asked, LEN)?, resumed.answer(role, &asked, LEN)?);
+        same("after rounds, a new instance that loaded what was saved answers differently", &expected, &given)?;
+    }
+    Ok(match saved.0.len() {
+        0 => "a round leaves nothing behind".into(),
+        1 => "1 value brings a new instance to where it was".into(),
+        count => format!("{count} values bring a new instance to where it was"),
+    })
 }
 
 /// A rule over sums gives each client a finite weight of at least 0, and a denominator to divide by.
@@ -166,13 +220,11 @@ pub fn weights(subject: &Subject) -> Held {
     }
 }
 
-/// The manifest says whether the plugin draws random numbers, and the module imports `rand_fill` exactly then.
+/// The manifest says that the plugin draws random numbers only if the module imports `rand_fill`. The other way round it
+/// would not have loaded.
 pub fn random(subject: &Subject) -> Held {
     match (subject.plugin.manifest().rng, subject.can_draw) {
         (true, Some(false)) => Err(Broken("the manifest says `rng`, but the module imports no `rand_fill`".into())),
-        (false, Some(true)) => {
-            Err(Broken("the module imports `rand_fill`; its manifest must say `\"rng\": true`".into()))
-        }
         (true, _) => Ok("drawn from the run's seed, as the manifest says".into()),
         (false, _) => Ok("none, as the manifest says".into()),
     }

@@ -1,18 +1,19 @@
 //! `plugin check`: does a plugin keep the laws that the host and its users rely on?
 //!
 //! Where in the flow: beside a run, above strategy and stages, whose measures, plans and limits it uses. The laws are in
-//! `laws.rs` and `codec.rs`; `bench.rs` drives one instance.
+//! `laws.rs`, `codec.rs` and `header.rs`; `bench/` drives one instance.
 //! What it never does: say that a method is a good one. A plugin that passes is well-behaved, not right.
 
 mod bench;
 mod codec;
+mod header;
 mod inputs;
 mod laws;
 
 use crate::{
     config,
     error::{Fault, Kind, exit_code},
-    plugin::{self, Form, Plugin, Reduce, Role, Unit},
+    plugin::{self, Form, Plugin, Reduce, Role},
 };
 use anyhow::Result;
 use bench::Bench;
@@ -91,16 +92,21 @@ struct Subject {
 }
 
 impl Subject {
+    /// Whether the role aggregate, if it has it, weighs updates that the host sums.
+    fn reduces_sums(&self) -> bool {
+        matches!(self.plugin.manifest().reduce[..], [] | [Reduce::SumBefore | Reduce::SumAfter])
+    }
+
     fn reduces_rows(&self) -> bool {
-        self.plugin.manifest().reduce == [Reduce::Rows]
+        self.plugin.manifest().reduce.contains(&Reduce::Rows)
     }
 }
 
 /// Examines a WASM plugin, and the native library of the same source if one is given. Naming the library is the approval
 /// to load it, with all rights of this process.
 ///
-/// Errors: [`Kind::Config`] if there is no such file, it is a native library, or it plays a role that this host does not
-/// run. A file that cannot be loaded is no error here but a broken law.
+/// Errors: [`Kind::Config`] if there is no such file or it is a native library. A file that cannot be loaded is no error
+/// here but a broken law.
 pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
     let inspected = match plugin::inspect(spec) {
         Ok(inspected) => inspected,
@@ -125,10 +131,10 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
             return Ok(report);
         }
     };
-    let roles = roles(&plugin)?;
+    let roles = plugin.manifest().kinds.clone();
     let facts = format!("ABI {}, {} bytes, created with its defaults", plugin.manifest().abi, plugin.size());
     report.tell("load", Ok(facts));
-    let subject = Subject { spec: spec.clone(), plugin, can_draw: inspected.can_draw };
+    let subject = Subject { spec: spec.clone(), plugin, can_draw: inspected.can_draw() };
     report.tell("parameters", laws::parameters(&subject));
     report.tell("random", laws::random(&subject));
     for role in roles {
@@ -136,27 +142,14 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
         ask_role(&mut report, &subject, role);
     }
     report.role = None;
+    match report.broken().first() {
+        None => drop(report.tell("resume", laws::resume(&subject))),
+        Some(broken) => report.skip("resume", broken),
+    }
     if let Some(path) = native {
         ask_forms(&mut report, &subject, path)?;
     }
     Ok(report)
-}
-
-/// The plugin's roles, if this host runs them all.
-fn roles(plugin: &Plugin) -> Result<Vec<Role>> {
-    let manifest = plugin.manifest();
-    let runs = |role: &Role| match role {
-        Role::Client | Role::Normalize | Role::Compress | Role::ServerStep => true,
-        Role::Aggregate => matches!(manifest.reduce[..], [] | [Reduce::SumBefore | Reduce::Rows]),
-        _ => false,
-    };
-    match manifest.kinds.iter().find(|role| !runs(role)) {
-        None => Ok(manifest.kinds.clone()),
-        Some(role) => {
-            let problem = format!("it plays the role {} in a way that this host does not run yet", role.name());
-            Err(Fault::new(Kind::Config, format!("checking plugin `{}`: {problem}", manifest.name)))
-        }
-    }
 }
 
 type Law<'a> = (&'static str, &'a dyn Fn() -> Held);
@@ -165,21 +158,28 @@ type Law<'a> = (&'static str, &'a dyn Fn() -> Held);
 fn ask_role(report: &mut Report, subject: &Subject, role: Role) {
     let (finite, weights) = (|| laws::finite(subject, role), || laws::weights(subject));
     let (round_trip, damage) = (|| codec::round_trip(subject), || codec::damage(subject));
+    let (undo, headers) = (|| header::undo(subject), || header::damage(subject));
     let (cuts, order) = (|| laws::cuts(subject, role), || laws::order(subject));
     let repeatable = || laws::repeatable(subject, role);
     let sound: Law<'_> = match role {
         Role::Compress => ("round-trip", &round_trip),
-        Role::Aggregate if !subject.reduces_rows() => ("weights", &weights),
+        Role::Aggregate if subject.reduces_sums() => ("weights", &weights),
+        Role::Select => ("selection", &finite),
         _ => ("finite", &finite),
     };
     let gates: [Law<'_>; 2] = [sound, ("repeatable", &repeatable)];
-    let further: Vec<Law<'_>> = match role {
-        Role::Normalize if subject.plugin.manifest().unit == Unit::Range => vec![("cuts", &cuts)],
-        Role::ServerStep => vec![("cuts", &cuts)],
-        Role::Aggregate if subject.reduces_rows() => vec![("cuts", &cuts), ("order", &order)],
-        Role::Compress => vec![("damage", &damage)],
-        _ => Vec::new(),
-    };
+    let mut further: Vec<Law<'_>> = Vec::new();
+    if laws::has_cuts(subject, role) {
+        further.push(("cuts", &cuts));
+    }
+    match role {
+        Role::Mix | Role::Aggregate if laws::has_order(subject, role) => further.push(("order", &order)),
+        Role::Normalize if subject.plugin.manifest().max_header > 0 => {
+            further.extend([("undo", &undo as &dyn Fn() -> Held), ("damage", &headers)]);
+        }
+        Role::Compress => further.push(("damage", &damage)),
+        _ => {}
+    }
     let mut broken = None;
     for (law, ask) in gates {
         match broken {
@@ -223,15 +223,19 @@ fn ask_forms(report: &mut Report, subject: &Subject, path: &Path) -> Result<()> 
 /// How fast the data operation of a role is on one thread, in bytes of its updates; judges nothing.
 fn measure(report: &mut Report, subject: &Subject, role: Role) {
     const LEN: usize = 65_536;
+    let Ok(mut bench) = Bench::open(&subject.plugin, LEN) else { return };
+    // Vectors that one answer reads: that of a rule over rows is all rows and then one, that of a server step two rounds.
     let rows = match role {
-        Role::Normalize | Role::Compress => 1,
-        // The answer of a rule over rows is all rows and then one; that of a server step two rounds.
-        Role::Aggregate if subject.reduces_rows() => inputs::ROWS + 1,
-        Role::ServerStep => 2,
+        Role::Normalize | Role::Post => 1,
+        Role::Compress | Role::ServerStep => 2,
+        Role::Aggregate if subject.plugin.manifest().reduce == [Reduce::Rows] => inputs::ROWS + 1,
+        // Three honest updates and the own one, for two attackers, and the own one alone.
+        Role::Attack => 2 * 4 + 1,
+        // Local and received weights, twice.
+        Role::Client if bench.ends() => 4,
         _ => return,
     };
     let input = inputs::ordinary(LEN);
-    let Ok(mut bench) = Bench::open(&subject.plugin, LEN) else { return };
     let (start, mut rounds) = (Instant::now(), 0u32);
     while start.elapsed() < Duration::from_millis(100) {
         if bench.answer(role, &input, LEN).is_err() {

@@ -3,10 +3,13 @@
 use crate::{
     config::Config,
     error::{Fault, Kind, did_you_mean},
-    plugin,
+    plugin::{self, project::Language},
 };
 use anyhow::Result;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use std::path::{Path, PathBuf};
 
 #[derive(Parser)]
@@ -115,9 +118,17 @@ pub(super) struct NewArguments {
     /// What it does
     #[arg(long, value_parser = PossibleValuesParser::new(plugin::project::kinds()))]
     pub kind: String,
+    /// What it is written in
+    #[arg(long, value_parser = language(), default_value = Language::Rust.name())]
+    pub lang: Language,
     /// The project's folder, new or empty [default: NAME]
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+fn language() -> impl TypedValueParser<Value = Language> {
+    let named = |name: String| Language::ALL.into_iter().find(|language| language.name() == name);
+    PossibleValuesParser::new(Language::ALL.map(Language::name)).try_map(move |name| named(name).ok_or("no language"))
 }
 
 #[derive(Args)]
@@ -350,7 +361,7 @@ mod tests {
         assert_eq!((config.seed, config.federation.num_server_rounds, config.host.threads), (8, 3, 2));
         assert_eq!(config.host.out, Some("runs/x".into()));
         assert_eq!(config.data.name.as_deref(), Some("heart-disease"));
-        assert_eq!(config.model.hidden, [8, 8]);
+        assert_eq!(config.model.hidden, Some(vec![8, 8]));
     }
 
     #[test]

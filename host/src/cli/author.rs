@@ -19,10 +19,10 @@ use std::env;
 
 pub(super) fn new(arguments: &NewArguments) -> Result<()> {
     let folder = arguments.dir.clone().unwrap_or_else(|| arguments.name.clone().into());
-    project::create(&arguments.name, &arguments.kind, &folder)?;
-    let (name, folder) = (&arguments.name, folder.display());
+    project::create(&arguments.name, &arguments.kind, arguments.lang, &folder)?;
+    let (name, folder, source) = (&arguments.name, folder.display(), arguments.lang.source());
     print(&format!(
-        "wrote {folder}: the method is src/lib.rs, its name and parameters are manifest.json\n\
+        "wrote {folder}: the method is {source}, its name and parameters are manifest.json\n\
          next  colla-host plugin build {folder}\n\
          then  colla-host plugin check {folder}/{name}.wasm\n\
          and   colla-host --plugin {folder}/{name}.wasm\n"

@@ -34,8 +34,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run_command(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let arguments = match Arguments::try_parse_from(arguments) {
+    let given: Vec<OsString> = arguments.collect();
+    let arguments = match Arguments::try_parse_from(&given) {
         Ok(arguments) => arguments,
+        Err(told) if told.exit_code() != 0 && asks_for_json(&given) => return fail(&usage(&told), Format::Json),
         // Help and version come this way too; they go to standard output and end with 0.
         Err(told) => {
             let code = u8::try_from(told.exit_code()).unwrap_or(Kind::Usage.exit_code());
@@ -67,6 +69,22 @@ fn execute(command: Command) -> Result<()> {
             print(&String::from_utf8_lossy(&script))
         }
     }
+}
+
+/// Whether a line that cannot be understood asks for JSON all the same.
+fn asks_for_json(arguments: &[OsString]) -> bool {
+    let flags: Vec<&OsString> = arguments.iter().take_while(|argument| *argument != "--").collect();
+    flags.iter().any(|flag| *flag == "--format=json")
+        || flags.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json")
+}
+
+/// The parser's error without its colours, usage and pointer to `--help`, which are for people.
+fn usage(told: &clap::Error) -> anyhow::Error {
+    let text = told.render().to_string();
+    let told = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    let told = told.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    let told = told.replace(":; ", ": ");
+    Fault::new(Kind::Usage, told.strip_prefix("error: ").unwrap_or(&told))
 }
 
 /// Tells of an error on standard error: one line, or one JSON object.

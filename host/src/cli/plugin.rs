@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     config,
-    plugin::{self, Inspected, Manifest, Origin, Parameter, StateInit, StateScope},
+    plugin::{self, Inspected, Limits, Manifest, Origin, Parameter, StateInit, StateScope},
     record::{bytes, count},
 };
 use anyhow::Result;
@@ -50,6 +50,8 @@ fn to_json(inspected: &Inspected) -> Result<Value> {
         "bytes": inspected.bytes,
         "blake3": inspected.blake3,
         "sha256": inspected.sha256,
+        "imports": inspected.imports,
+        "limits": inspected.limits,
         "shipped": matches!(inspected.origin, Origin::Shipped { .. }),
     }))
 }
@@ -77,7 +79,58 @@ fn to_text(inspected: &Inspected) -> String {
     line("size", format!("{} ({} bytes)", bytes(inspected.bytes as u64), count(inspected.bytes as u64)));
     line("blake3", inspected.blake3.clone());
     line("sha256", inspected.sha256.clone());
-    if manifest.parameters.is_empty() { text + "no parameters\n" } else { text + &parameters(manifest) + "\n" }
+    line("imports", imports(inspected));
+    let parameters =
+        if manifest.parameters.is_empty() { "no parameters\n".into() } else { parameters(manifest) + "\n" };
+    text + &parameters + &limits(&inspected.limits) + "\n"
+}
+
+/// A file that cannot be loaded may have thousands.
+const SHOWN_IMPORTS: usize = 8;
+
+fn imports(inspected: &Inspected) -> String {
+    let Some(imports) = &inspected.imports else {
+        return "not told by a library; it can reach all that you can".into();
+    };
+    match imports.len() {
+        0 => "none".into(),
+        few if few <= SHOWN_IMPORTS => imports.join(", "),
+        many => format!("{} and {} more", imports[..SHOWN_IMPORTS].join(", "), many - SHOWN_IMPORTS),
+    }
+}
+
+/// What the loader holds the file to.
+fn limits(limits: &Limits) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    table.set_header(["limit", "value", "grows with the model"]);
+    table.add_row(["file", &power_of_two(limits.file_bytes), ""]);
+    let Some(sandbox) = &limits.sandbox else {
+        table.add_row(["memory, fuel, stack, time", "none", "native code runs with all rights of the host"]);
+        return table.to_string();
+    };
+    let grown = format!(
+        "{} bytes a value + {} where that is more; with what the host puts there at most {}",
+        sandbox.memory_bytes_per_element,
+        power_of_two(sandbox.memory_bytes_added),
+        power_of_two(sandbox.memory_bytes_in_all)
+    );
+    table.add_row(["memory", &power_of_two(sandbox.memory_bytes), &grown]);
+    let grown = format!("and {} for each value", count(sandbox.fuel_per_element));
+    table.add_row(["fuel of a call", &format!("{} units", count(sandbox.fuel_per_call)), &grown]);
+    table.add_row(["stack", &power_of_two(sandbox.stack_bytes), ""]);
+    table.add_row(["time of a call", &format!("{} s", sandbox.seconds_per_call), ""]);
+    table.to_string()
+}
+
+/// Limits are powers of two, told exactly.
+fn power_of_two(bytes: usize) -> String {
+    match bytes.trailing_zeros() {
+        30.. => format!("{} GiB", bytes >> 30),
+        20.. => format!("{} MiB", bytes >> 20),
+        10.. => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} B"),
+    }
 }
 
 fn parameters(manifest: &Manifest) -> String {
@@ -153,6 +206,41 @@ mod tests {
         assert_eq!(value["manifest"]["name"], "fedprox");
         assert_eq!(value["manifest"]["params"][0]["name"], "mu");
         assert_eq!((&value["form"], &value["shipped"]), (&json!("wasm"), &json!(true)));
+    }
+
+    #[test]
+    fn imports_and_limits_are_those_that_the_loader_applies() {
+        let text = to_text(&shipped("qsgd"));
+        assert!(text.contains("imports       colla_v1.log, colla_v1.rand_fill\n"), "{text}");
+        assert!(!to_text(&shipped("fedavg")).contains("rand_fill"));
+        let rows: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for row in
+            ["│ file ┆ 4 MiB", "│ memory ┆ 64 MiB", "│ fuel of a call ┆ 1,000,000,000 units", "│ stack ┆ 512 KiB"]
+        {
+            assert!(rows.iter().any(|line| line.starts_with(row)), "`{row}` is not in\n{text}");
+        }
+        let value = to_json(&shipped("qsgd")).unwrap();
+        assert_eq!(value["imports"], json!(["colla_v1.log", "colla_v1.rand_fill"]));
+        assert_eq!(
+            value["limits"],
+            json!({
+                "file_bytes": 4 << 20, "memory_bytes": 64 << 20, "memory_bytes_per_element": 16,
+                "memory_bytes_added": 16 << 20, "memory_bytes_in_all": 2u64 << 30, "stack_bytes": 512 << 10,
+                "fuel_per_call": 1_000_000_000, "fuel_per_element": 2_000, "seconds_per_call": 60,
+            })
+        );
+    }
+
+    #[test]
+    fn many_imports_are_counted_and_a_library_has_no_limits() {
+        let mut inspected = shipped("fedavg");
+        inspected.imports = Some((0..11).map(|i| format!("env.f{i}")).collect());
+        assert!(imports(&inspected).ends_with("env.f6, env.f7 and 3 more"), "{}", imports(&inspected));
+        (inspected.imports, inspected.limits) = (None, Limits { file_bytes: 64 << 20, sandbox: None });
+        let text = to_text(&inspected);
+        assert!(text.contains("imports       not told by a library") && text.contains("64 MiB"), "{text}");
+        assert_eq!(to_json(&inspected).unwrap()["limits"], json!({"file_bytes": 64 << 20}));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Every range that a doc comment in [`super`] promises, checked once, so that nobody below checks again.
 //! What depends on the data or on a manifest is checked where those are known.
 
-use super::{Attack, BatchSize, Config, Plugin};
+use super::{Attack, BatchSize, Config, ModelName, Plugin};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -9,13 +9,15 @@ use std::fmt::Display;
 
 /// The exact grid is as coarse as this bound is large: beyond 2²⁰ it would eat into the precision of an update.
 const MAX_UPDATE_BOUND: f64 = 1_048_576.0;
-const MAX_STEPS: usize = 1_000_000_000;
-const MAX_EPOCHS: usize = 1_000_000;
+pub(crate) const MAX_STEPS: usize = 1_000_000_000;
+pub(crate) const MAX_EPOCHS: usize = 1_000_000;
 /// Random streams are keyed by 31 bits of the round.
 const MAX_ROUNDS: usize = 1_000_000_000;
 const MAX_THREADS: usize = 1024;
 /// 2²⁴ MiB are 16 TiB.
 const MAX_UPDATE_MEMORY: usize = 1 << 24;
+/// A tebibyte in MiB.
+const MAX_STATE_MEMORY: usize = 1 << 20;
 
 impl Config {
     /// Errors: `Kind::Config` naming key, value and rule of the first value that is out of range.
@@ -44,9 +46,28 @@ impl Config {
         let share = partition.test_fraction;
         rule("partition.test-fraction", share, (0.0..1.0).contains(&share), "at least 0 and below 1")?;
         rule("partition.seed", partition.seed, partition.seed <= i64::MAX as u64, "at most 9223372036854775807")?;
-        let hidden = &self.model.hidden;
-        let narrow = hidden.len() <= 64 && hidden.iter().all(|width| (1..=65_536).contains(width));
-        rule("model.hidden", format!("{hidden:?}"), narrow, "a list of at most 64 widths from 1 to 65536")
+        self.check_model()
+    }
+
+    fn check_model(&self) -> Result<()> {
+        let Some(hidden) = &self.model.hidden else { return Ok(()) };
+        let name = match self.model.name {
+            ModelName::Mlp => {
+                let narrow = hidden.len() <= 64 && hidden.iter().all(|width| (1..=65_536).contains(width));
+                return rule(
+                    "model.hidden",
+                    format!("{hidden:?}"),
+                    narrow,
+                    "a list of at most 64 widths from 1 to 65536",
+                );
+            }
+            ModelName::Logistic => "logistic",
+            ModelName::Cnn => "cnn",
+        };
+        Err(wrong(format!(
+            "config `model.hidden = {hidden:?}` and `model.name = \"{name}\"`: only an `mlp` has hidden layers to size; \
+             leave `hidden` out, or use `mlp`"
+        )))
     }
 
     fn check_training(&self) -> Result<()> {
@@ -90,6 +111,8 @@ impl Config {
         rule("host.threads", threads, threads <= MAX_THREADS, "at most 1024")?;
         let memory = self.host.update_memory;
         rule("host.update-memory", memory, memory <= MAX_UPDATE_MEMORY, "at most 16777216")?;
+        let memory = self.host.state_memory;
+        rule("host.state-memory", memory, memory <= MAX_STATE_MEMORY, "at most 1048576")?;
         for hash in &self.host.allow_native {
             rule("host.allow-native", format!("\"{hash}\""), is_blake3(hash), "the 64 hexadecimal digits of a BLAKE3")?;
         }
@@ -191,7 +214,7 @@ mod tests {
             "config `partition.test-fraction = -0.1`: must be at least 0 and below 1",
         );
         check(
-            |c| c.model.hidden = vec![8, 0],
+            |c| c.model.hidden = Some(vec![8, 0]),
             "config `model.hidden = [8, 0]`: must be a list of at most 64 widths from 1 to 65536",
         );
         check(|c| c.train.learning_rate = 0.0, "config `train.learning-rate = 0`: must be a finite number above 0");
@@ -223,6 +246,19 @@ mod tests {
             |c| c.evaluate.fraction_evaluate = 0.0,
             "config `evaluate.fraction-evaluate = 0`: must be above 0 and at most 1",
         );
+    }
+
+    #[test]
+    fn hidden_layers_of_a_model_without_any_are_refused() {
+        for (name, word) in [(ModelName::Logistic, "logistic"), (ModelName::Cnn, "cnn")] {
+            check(
+                |c| (c.model.name, c.model.hidden) = (name, Some(vec![64])),
+                &format!(
+                    "config `model.hidden = [64]` and `model.name = \"{word}\"`: only an `mlp` has hidden layers to \
+                     size; leave `hidden` out, or use `mlp`"
+                ),
+            );
+        }
     }
 
     #[test]

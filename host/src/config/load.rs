@@ -177,6 +177,7 @@ mod tests {
         let mut expected = Config::default();
         expected.data.name = Some("optdigits".into());
         expected.partition.alpha = Some(0.1);
+        expected.model.hidden = Some(vec![64]);
         assert_eq!(Config::load(None, &[]).unwrap(), expected);
     }
 

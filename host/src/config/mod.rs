@@ -10,6 +10,8 @@ mod load;
 mod overrides;
 mod resolve;
 
+pub(crate) use check::{MAX_EPOCHS, MAX_STEPS};
+
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -143,8 +145,9 @@ pub enum PartitionKind {
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Model {
     pub name: ModelName,
-    /// `mlp` only: widths of the hidden layers. Default `[64]`; `[200, 200]` is McMahan's 2NN.
-    pub hidden: Vec<usize>,
+    /// `mlp` only, refused beside another: widths of the hidden layers. Default `[64]`; `[200, 200]` is McMahan's 2NN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Vec<usize>>,
     /// Initial weights from a safetensors file instead of the seeded draw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
@@ -292,6 +295,9 @@ pub struct Host {
     /// MiB of memory for the updates of a cohort, where a method needs them all at once (cohort × weights × 4 bytes);
     /// more go to a temporary file in the run directory. Default 1024.
     pub update_memory: usize,
+    /// MiB of memory for what plugins keep of clients between rounds (vectors × clients that took part × weights × 4
+    /// bytes), at most 2²⁰; more goes to a temporary file. Default 2048.
+    pub state_memory: usize,
     /// Run directory. Default: the next free `runs/0001`, `runs/0002`, …
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out: Option<PathBuf>,
@@ -352,7 +358,7 @@ impl Default for Partition {
 
 impl Default for Model {
     fn default() -> Self {
-        Model { name: ModelName::Mlp, hidden: vec![64], init: None }
+        Model { name: ModelName::Mlp, hidden: None, init: None }
     }
 }
 
@@ -393,7 +399,14 @@ impl Default for Evaluate {
 
 impl Default for Host {
     fn default() -> Self {
-        Host { device: "cpu".into(), threads: 0, update_memory: 1024, out: None, allow_native: Vec::new() }
+        Host {
+            device: "cpu".into(),
+            threads: 0,
+            update_memory: 1024,
+            state_memory: 2048,
+            out: None,
+            allow_native: Vec::new(),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Result;
 use toml::{Table, Value};
 
 /// Keys of the file that lose their meaning when the command line sets another: of the two sources of data only one
-/// may be given, and each kind of partition has keys of its own.
+/// may be given, and each kind of partition and of model has keys of its own.
 const DISPLACED: [(&str, &str); 2] = [("data.name", "data.path"), ("data.path", "data.name")];
 
 /// Sets each `(key path, value)` in order; a later one wins.
@@ -18,6 +18,9 @@ pub(super) fn apply(table: &mut Table, overrides: &[(String, String)]) -> Result
     for (key, value) in overrides {
         let displaced = DISPLACED.iter().filter(|(chosen, _)| chosen == key).map(|(_, other)| *other);
         displaced.for_each(|other| drop(remove(table, other)));
+        if key == "model.name" && parse(value).as_str() != Some("mlp") {
+            drop(remove(table, "model.hidden"));
+        }
         if key == "partition.kind" {
             unused_keys(&parse(value)).into_iter().for_each(|other| drop(remove(table, other)));
         }
@@ -153,6 +156,13 @@ mod tests {
         let overrides = [("partition.alpha", "2.0"), ("partition.kind", "dirichlet-hsu")];
         apply(&mut table, &overrides.map(|(key, value)| (key.into(), value.into()))).unwrap();
         assert_eq!(table["partition"]["alpha"].as_float(), Some(2.0));
+    }
+
+    #[test]
+    fn choosing_another_model_drops_the_hidden_layers_that_the_file_gave() {
+        let file = "[model]\nname = \"mlp\"\nhidden = [64]";
+        check(file, "model.name", "cnn", "[model]\nname = \"cnn\"");
+        check(file, "model.name", "\"mlp\"", file);
     }
 
     #[test]

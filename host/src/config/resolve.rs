@@ -1,6 +1,6 @@
 //! Defaults that depend on other values, written out so that the stored configuration shows them.
 
-use super::{Config, Partition, PartitionKind};
+use super::{Config, Model, ModelName, Partition, PartitionKind};
 
 /// The data set of a configuration that names none.
 const DATA: &str = "optdigits";
@@ -12,6 +12,16 @@ impl Config {
             self.data.name = Some(DATA.into());
         }
         self.partition.resolve();
+        self.model.resolve();
+    }
+}
+
+impl Model {
+    /// Fills in the widths of an `mlp` that were not given; the only place with their default.
+    pub fn resolve(&mut self) {
+        if self.name == ModelName::Mlp {
+            self.hidden.get_or_insert_with(|| vec![64]);
+        }
     }
 }
 
@@ -47,9 +57,19 @@ mod tests {
     }
 
     #[test]
+    fn only_an_mlp_gets_hidden_layers() {
+        for (name, hidden) in [(ModelName::Mlp, Some(vec![64])), (ModelName::Logistic, None), (ModelName::Cnn, None)] {
+            let mut model = Model { name, ..Model::default() };
+            model.resolve();
+            assert_eq!(model.hidden, hidden, "{name:?}");
+        }
+    }
+
+    #[test]
     fn what_was_given_stays() {
         let mut config = Config::default();
         (config.data.path, config.partition.alpha) = (Some("x.csv".into()), Some(3.0));
+        config.model.hidden = Some(vec![8]);
         let before = config.clone();
         config.resolve();
         assert_eq!(config, before);

@@ -71,6 +71,11 @@ fn from_path(path: &Path, config: &config::Data) -> Result<Dataset> {
     let shown = path.display();
     let metadata = std::fs::metadata(path)
         .map_err(|error| Fault::new(Kind::Data, format!("config `data.path = \"{shown}\"`: {error}")))?;
+    // Before it is opened: opening a pipe waits for somebody to write into it.
+    if !metadata.is_dir() && !metadata.is_file() {
+        let what = "it is a pipe, a socket or a device, and data is read more than once; give a file or a directory";
+        return Err(Fault::new(Kind::Data, format!("config `data.path = \"{shown}\"`: {what}")));
+    }
     let is_csv = [".csv", ".csv.gz"].iter().any(|end| path.to_string_lossy().ends_with(end));
     match (config.format, metadata.is_dir()) {
         (DataFormat::Auto | DataFormat::Idx, true) => {

@@ -4,6 +4,8 @@
 //! ones. The bytes depend on the sources and the compiler only: the environment's flags are dropped and paths remapped.
 //! What it never does: decide where a file goes, or run what it built.
 
+pub mod assemblyscript;
+
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};

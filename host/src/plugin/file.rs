@@ -17,6 +17,9 @@ const MAX_NATIVE_BYTES: usize = 64 << 20;
 /// Largest manifest.
 const MAX_MANIFEST_BYTES: usize = 64 << 10;
 
+/// The import through which a module draws random numbers, as [`PluginFile::imports`] names it.
+pub(super) const RAND_FILL: &str = "colla_v1.rand_fill";
+
 /// Which of the two forms of the ABI a plugin file has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -25,6 +28,16 @@ pub enum Form {
     Wasm,
     /// A shared library, run inside the host with all its rights.
     Native,
+}
+
+impl Form {
+    /// Size of the largest file.
+    pub fn max_bytes(self) -> usize {
+        match self {
+            Form::Wasm => MAX_WASM_BYTES,
+            Form::Native => MAX_NATIVE_BYTES,
+        }
+    }
 }
 
 impl fmt::Display for Form {
@@ -52,10 +65,15 @@ impl PluginFile {
     /// Reads a file. Errors: what is wrong with it, ready to stand behind its name.
     pub fn read(path: &Path) -> Result<Self, String> {
         let io = |e: std::io::Error| format!("it cannot be read: {e}");
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.is_dir() {
+        // Before it is opened: opening a pipe waits for somebody to write into it.
+        let metadata = std::fs::metadata(path).map_err(io)?;
+        if metadata.is_dir() {
             return Err("it is a directory; name the plugin file in it".into());
         }
+        if !metadata.is_file() {
+            return Err("it is a pipe, a socket or a device; name a plugin file".into());
+        }
+        let file = File::open(path).map_err(io)?;
         // The limit is on what is read, not on what the file system says: the file may grow meanwhile.
         let mut bytes = Vec::new();
         file.take(MAX_NATIVE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
@@ -65,7 +83,7 @@ impl PluginFile {
     /// Takes bytes that are already in memory. Errors as [`PluginFile::read`].
     pub fn from_bytes(bytes: Cow<'static, [u8]>) -> Result<Self, String> {
         let form = form_of(&bytes)?;
-        let limit = if form == Form::Wasm { MAX_WASM_BYTES } else { MAX_NATIVE_BYTES };
+        let limit = form.max_bytes();
         if bytes.len() > limit {
             let size = bytes.len();
             return Err(format!("it has {size} bytes or more, a {form} plugin may have {limit}; strip it"));
@@ -92,18 +110,31 @@ impl PluginFile {
 }
 
 impl PluginFile {
-    /// Whether the module imports `rand_fill`, so that it could draw; `None` for native libraries.
-    pub(super) fn can_draw(&self) -> Option<bool> {
+    /// What the module imports, as `module.name` in printable characters, allowed or not; `None` for native libraries,
+    /// whose symbols do not tell.
+    pub(super) fn imports(&self) -> Option<Vec<String>> {
         if self.form == Form::Native {
             return None;
         }
-        let draws = |payload: wasmparser::Payload<'_>| match payload {
-            wasmparser::Payload::ImportSection(imports) => {
-                imports.into_imports().flatten().any(|import| import.name == "rand_fill")
+        let mut names = Vec::new();
+        for payload in wasmparser::Parser::new(0).parse_all(&self.bytes).flatten() {
+            if let wasmparser::Payload::ImportSection(imports) = payload {
+                let each = imports.into_imports().flatten();
+                names.extend(each.map(|import| format!("{}.{}", text::line(import.module), text::line(import.name))));
             }
-            _ => false,
-        };
-        Some(wasmparser::Parser::new(0).parse_all(&self.bytes).flatten().any(draws))
+        }
+        Some(names)
+    }
+
+    /// A module that can draw random numbers must say so. (A native library is watched while it runs.)
+    pub(super) fn check_draws(&self, manifest: &Manifest) -> Result<(), String> {
+        match self.imports() {
+            Some(imports) if !manifest.rng && imports.iter().any(|name| name == RAND_FILL) => Err(format!(
+                "it imports `{RAND_FILL}`, but its manifest says `\"rng\": false`; say `\"rng\": true` if it draws random \
+                 numbers, or leave the import out"
+            )),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     log::Log,
     native,
     parameters::{self, Direction},
+    setup::Setup,
     shipped::{self, Found},
     wasm,
 };
@@ -56,15 +57,6 @@ struct Loaded {
 enum Code {
     Wasm(wasm::Compiled),
     Native(native::Library),
-}
-
-/// What an instance is made from, the same for both forms.
-pub(super) struct Setup<'a> {
-    pub plugin: &'a str,
-    pub config: &'a [u8],
-    pub callbacks: Callbacks,
-    pub payload_elements: usize,
-    pub log: &'a Arc<Log>,
 }
 
 impl Plugin {
@@ -145,6 +137,7 @@ impl Plugin {
             config: &self.0.config,
             callbacks: Callbacks { run_seed, position, round: 0, client: 0 },
             payload_elements,
+            rng: self.0.manifest.rng,
             log: &self.0.log,
         }
     }
@@ -161,6 +154,7 @@ pub fn load(spec: &config::Plugin, allow_native: &[String]) -> Result<Plugin> {
     let refused = |problem: String| shipped::refused(&label, &problem);
     check_pin(spec, &file).map_err(refused)?;
     let manifest = file.manifest().map_err(refused)?;
+    file.check_draws(&manifest).map_err(refused)?;
     let resolved = parameters::resolve(&manifest, &spec.parameters)
         .map_err(|problem| Fault::new(Kind::Config, format!("plugin `{label}`: {problem}")))?;
     let abi = manifest.abi_version().ok_or_else(|| refused("its ABI version cannot be read".into()))?;

@@ -20,6 +20,7 @@ mod native;
 mod parameters;
 pub mod project;
 mod raw;
+mod setup;
 mod shipped;
 mod spec;
 mod streams;
@@ -31,9 +32,10 @@ mod tests;
 
 pub use crate::error::PluginFailure;
 pub use file::{Form, PluginFile};
-pub use inspect::{Inspected, inspect};
+pub use inspect::{Inspected, Limits, inspect};
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, Span, operation_name};
 pub use loaded::{Origin, Plugin, load};
+pub use log::{Redirected, redirect};
 pub use manifest::{
     InitialWeights, Manifest, MaxEncoded, Need, NormEffect, Parameter, ParameterType, Reduce, Requirement, Role,
     StateInit, StateScope, StateShape, StateSlot, Unit, Vector,
@@ -41,3 +43,4 @@ pub use manifest::{
 pub use parameters::Direction;
 pub use shipped::shipped_names;
 pub use spec::parse as parse_spec;
+pub use wasm::limits::Sandbox;

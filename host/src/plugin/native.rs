@@ -8,13 +8,18 @@
 //! approved plugin is trusted to keep: its functions take what `abi.rs` says they take, write only where a block lets
 //! them, keep no pointer over a call, and are used by one thread at a time for each context.
 
+// The paths are where they would be anyway, but for `host/miri`, which reaches this file by one.
+#[path = "native/instance.rs"]
 mod instance;
+#[cfg(test)]
+#[path = "native/tests.rs"]
+mod tests;
 
 use super::{
     Callbacks, Instance,
     failure::CreateFailure,
-    loaded::Setup,
     log::{Log, MAX_LOG_BYTES},
+    setup::Setup,
     streams::{self, Request},
 };
 use colla_plugin_sdk::abi::{ABI_VERSION, HostV1, NATIVE_SYMBOL, PluginV1, RawSlice, status};
@@ -81,8 +86,10 @@ fn load(bytes: &[u8], abi_version: u32) -> Result<Library, String> {
     open_table(&path, abi_version)
 }
 
+/// The one symbol of a plugin's library.
+type Entry = unsafe extern "C" fn(*const HostV1) -> *const PluginV1;
+
 fn open_table(path: &Path, abi_version: u32) -> Result<Library, String> {
-    type Entry = unsafe extern "C" fn(*const HostV1) -> *const PluginV1;
     // SAFETY: running the library's constructors is what the user approved by its hash.
     let library = unsafe { libloading::Library::new(path) };
     let library = library.map_err(|e| format!("the system cannot load it: {}", super::text::line(&e.to_string())))?;
@@ -91,7 +98,16 @@ fn open_table(path: &Path, abi_version: u32) -> Result<Library, String> {
     // SAFETY: the symbol of this name has this type in every version of the ABI.
     let entry = unsafe { library.get::<Entry>(NATIVE_SYMBOL.as_bytes()) };
     let entry = entry.map_err(|_| format!("it has no symbol `{NATIVE_SYMBOL}`; build it with the SDK"))?;
-    // SAFETY: the table it is given is static.
+    // SAFETY: the symbol has this type, and the library stays loaded.
+    unsafe { checked_table(*entry, abi_version) }
+}
+
+/// Asks a library for its table and checks what every version of the ABI lets it say.
+///
+/// # Safety
+/// The function keeps the ABI's contract, and its code and its table stay for the life of the process.
+unsafe fn checked_table(entry: Entry, abi_version: u32) -> Result<Library, String> {
+    // SAFETY: by contract; the table it is given is static.
     let table = unsafe { entry(&HOST) };
     if table.is_null() {
         return Err("it refuses this host's ABI; rebuild it with the SDK of this release".into());
@@ -112,9 +128,17 @@ fn open_table(path: &Path, abi_version: u32) -> Result<Library, String> {
     Ok(Library { table: unsafe { &*table } })
 }
 
+/// `level` of the log callback.
+const LEVEL_ERROR: u32 = 3;
+/// The same import is refused in a WASM module before it runs; a library's symbols do not tell.
+const UNDECLARED_DRAW: &str =
+    "it calls `rand_fill`, but its manifest says `\"rng\": false`; say `\"rng\": true` if it draws random numbers";
+
 /// What `host_ctx` points to.
 struct HostContext {
     callbacks: Callbacks,
+    /// Whether the manifest lets the plugin draw.
+    rng: bool,
     log: Arc<Log>,
 }
 
@@ -160,6 +184,10 @@ unsafe extern "C" fn host_rand_fill(
         let (Some(bytes), Some(host)) = (request.bytes(), unsafe { host.cast::<HostContext>().as_ref() }) else {
             return status::E_ARG;
         };
+        if !host.rng {
+            host.log.message(LEVEL_ERROR, UNDECLARED_DRAW.as_bytes());
+            return status::E_STATE;
+        }
         if bytes == 0 {
             return status::OK;
         }

@@ -3,6 +3,7 @@
 //! Where in the flow: before everything; `plugin new` writes a project and `plugin build` makes its `.wasm` file.
 //! What it never does: overwrite a file that it did not make, or need a checkout of this repository.
 
+mod assemblyscript;
 mod templates;
 
 use super::{Manifest, build, manifest::check_name};
@@ -20,6 +21,40 @@ const TAKEN: &str = "abstract alloc as async await become box break const contin
     false final fn for gen if impl in let loop macro match mod move mut override priv proc_macro pub ref return self \
     static std struct super test trait true try type typeof unsafe unsized use virtual where while yield";
 
+/// What a project is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    Rust,
+    AssemblyScript,
+}
+
+impl Language {
+    pub const ALL: [Language; 2] = [Language::Rust, Language::AssemblyScript];
+
+    /// The word on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Language::Rust => "rust",
+            Language::AssemblyScript => "assemblyscript",
+        }
+    }
+
+    /// The file that holds the method.
+    pub fn source(self) -> &'static str {
+        match self {
+            Language::Rust => "src/lib.rs",
+            Language::AssemblyScript => "assembly/index.ts",
+        }
+    }
+
+    fn kinds(self) -> Vec<&'static str> {
+        match self {
+            Language::Rust => kinds().collect(),
+            Language::AssemblyScript => assemblyscript::kinds().collect(),
+        }
+    }
+}
+
 /// The kinds of project that [`create`] can write.
 pub fn kinds() -> impl Iterator<Item = &'static str> {
     TEMPLATES.iter().map(|template| template.kind)
@@ -29,12 +64,18 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
 ///
 /// Errors: [`Kind::Usage`] for a name that no plugin can have or an unknown kind, [`Kind::Io`] if the folder holds
 /// something or cannot be written.
-pub fn create(name: &str, kind: &str, folder: &Path) -> Result<()> {
-    check_project_name(name).map_err(|problem| Fault::new(Kind::Usage, format!("new plugin `{name}`: {problem}")))?;
-    let template = TEMPLATES.iter().find(|template| template.kind == kind).ok_or_else(|| {
-        let near = did_you_mean(kind, kinds());
-        let list = kinds().collect::<Vec<_>>().join(", ");
-        Fault::new(Kind::Usage, format!("new plugin `{name}`: there is no kind `{kind}`{near}; available: {list}"))
+pub fn create(name: &str, kind: &str, language: Language, folder: &Path) -> Result<()> {
+    check_project_name(name, language)
+        .map_err(|problem| Fault::new(Kind::Usage, format!("new plugin `{name}`: {problem}")))?;
+    let files = match language {
+        Language::Rust => files(name, kind),
+        Language::AssemblyScript => assemblyscript::files(name, kind),
+    };
+    let files = files.ok_or_else(|| {
+        let near = did_you_mean(kind, language.kinds().into_iter());
+        let (list, language) = (language.kinds().join(", "), language.name());
+        let problem = format!("there is no kind `{kind}` in the language `{language}`{near}; available: {list}");
+        Fault::new(Kind::Usage, format!("new plugin `{name}`: {problem}"))
     })?;
     let unwritten = |problem: String| {
         Fault::new(Kind::Io, format!("new plugin `{name}`: the folder `{}` {problem}", folder.display()))
@@ -47,7 +88,7 @@ pub fn create(name: &str, kind: &str, folder: &Path) -> Result<()> {
     if holds_something {
         return Err(unwritten("is not empty; name another one with `--dir`".into()));
     }
-    for (place, content) in files(name, template) {
+    for (place, content) in files {
         let path = folder.join(place);
         let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, content));
         written.map_err(|error| unwritten(format!("cannot be written: `{place}`: {error}")))?;
@@ -64,11 +105,11 @@ pub struct Built {
     pub blake3: String,
 }
 
-/// Builds the project in `folder` for WASM and writes `NAME.wasm` into it. `target`: where cargo works; default
-/// `folder/target`.
+/// Builds the project in `folder` for WASM and writes `NAME.wasm` into it. `target`: where cargo works, for a project in
+/// Rust; default `folder/target`.
 ///
 /// Errors: [`Kind::Config`] if the folder is no project or its manifest is wrong, [`Kind::Io`] if the file cannot be
-/// written, else as [`build::build_wasm`].
+/// written, else as [`build::build_wasm`] and [`build::assemblyscript`].
 pub fn build_project(folder: &Path, target: Option<&Path>) -> Result<Built> {
     let no_project =
         |problem: String| Fault::new(Kind::Config, format!("building the plugin in `{}`: {problem}", folder.display()));
@@ -79,22 +120,42 @@ pub fn build_project(folder: &Path, target: Option<&Path>) -> Result<Built> {
             no_project(format!("`{place}` cannot be read ({error}); {advice}"))
         })
     };
-    read(".cargo/config.toml")?;
-    let package = package_name(&read("Cargo.toml")?).map_err(&no_project)?;
+    let language = language_of(&root).map_err(&no_project)?;
+    let (place, package) = match language {
+        Language::Rust => {
+            read(".cargo/config.toml")?;
+            ("Cargo.toml", package_name(&read("Cargo.toml")?))
+        }
+        Language::AssemblyScript => ("package.json", assemblyscript::package_name(&read("package.json")?)),
+    };
+    let package = package.map_err(&no_project)?;
     // Now, and not after a minute of compiling.
     let manifest =
         Manifest::parse(&read("manifest.json")?).map_err(|problem| no_project(problem.replacen("its ", "the ", 1)))?;
     if package != manifest.name {
-        let names =
-            format!("`Cargo.toml` names the package `{package}`, `manifest.json` the plugin `{}`", manifest.name);
+        let names = format!("`{place}` names the package `{package}`, `manifest.json` the plugin `{}`", manifest.name);
         return Err(no_project(format!("{names}; give both one name")));
     }
-    let own = root.join("target");
-    let mut built = build::build_wasm(&root, &BTreeSet::from([package.clone()]), target.unwrap_or(&own))?;
-    let bytes = built.remove(&package).unwrap_or_default();
+    let bytes = match language {
+        Language::Rust => {
+            let own = root.join("target");
+            let mut built = build::build_wasm(&root, &BTreeSet::from([package.clone()]), target.unwrap_or(&own))?;
+            built.remove(&package).unwrap_or_default()
+        }
+        Language::AssemblyScript => assemblyscript::build(&root, &package)?,
+    };
     let file = folder.join(format!("{package}.wasm"));
     fs::write(&file, &bytes).map_err(|e| Fault::new(Kind::Io, format!("writing `{}`: {e}", file.display())))?;
     Ok(Built { file, bytes: bytes.len(), blake3: blake3::hash(&bytes).to_hex().to_string() })
+}
+
+/// What the settings of its compiler say. A folder without any is taken for Rust, whose files are then missed by name.
+fn language_of(root: &Path) -> Result<Language, String> {
+    match (root.join("Cargo.toml").is_file(), root.join("asconfig.json").is_file()) {
+        (true, true) => Err("it has a `Cargo.toml` and an `asconfig.json`; keep one language to a folder".into()),
+        (false, true) => Ok(Language::AssemblyScript),
+        (_, false) => Ok(Language::Rust),
+    }
 }
 
 fn package_name(cargo_toml: &str) -> Result<String, String> {
@@ -103,8 +164,11 @@ fn package_name(cargo_toml: &str) -> Result<String, String> {
     name.map(str::to_owned).ok_or_else(|| "`Cargo.toml` has no `package.name`".into())
 }
 
-fn check_project_name(name: &str) -> Result<(), String> {
+fn check_project_name(name: &str, language: Language) -> Result<(), String> {
     check_name("name", name)?;
+    if language == Language::AssemblyScript {
+        return assemblyscript::check_name(name);
+    }
     if TAKEN.split_whitespace().any(|taken| taken == name.replace('-', "_")) {
         return Err("the compiler uses this name itself; choose another one".into());
     }
@@ -114,15 +178,17 @@ fn check_project_name(name: &str) -> Result<(), String> {
     }
 }
 
-fn files(name: &str, template: &Template) -> Vec<(&'static str, String)> {
-    let role = template.kind.trim_end_matches("-rows");
+/// Place and content of every file; `None` for an unknown kind.
+fn files(name: &str, kind: &str) -> Option<Vec<(&'static str, String)>> {
+    let template: &Template = TEMPLATES.iter().find(|template| template.kind == kind)?;
+    let role = template.kind.trim_end_matches("-rows").trim_end_matches("-gram");
     let filled = |text: &str| text.replace("{{name}}", name).replace("{{role}}", role);
     let mut files: Vec<(&str, String)> = COMMON.iter().map(|(place, text)| (*place, filled(text))).collect();
     files.push(("Cargo.lock", lock(name)));
     files.push(("manifest.json", filled(template.manifest)));
     files.push(("src/lib.rs", template.source.into()));
     files.extend(SDK.iter().map(|(place, text)| (*place, (*text).to_owned())));
-    files
+    Some(files)
 }
 
 /// The lock file with the project's own entry, in cargo's order: with `--locked` cargo accepts no other.
@@ -217,7 +283,7 @@ mod tests {
     #[test]
     fn names_that_cannot_be_are_refused_with_the_reason() {
         let refused = |name: &str, words: &str| {
-            let error = create(name, "client", Path::new("never-made")).unwrap_err();
+            let error = create(name, "client", Language::Rust, Path::new("never-made")).unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
             assert_eq!(crate::error::exit_code(&error), 2);
         };
@@ -228,7 +294,7 @@ mod tests {
         refused("proc-macro", "the compiler uses this name itself");
         refused("serde_json", "every plugin is built from");
         assert!(!Path::new("never-made").exists());
-        let error = create("krum", "agregate", Path::new("never-made")).unwrap_err();
+        let error = create("krum", "agregate", Language::Rust, Path::new("never-made")).unwrap_err();
         assert!(error.to_string().contains("did you mean `aggregate`?"), "{error}");
     }
 }

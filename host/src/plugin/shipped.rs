@@ -21,13 +21,26 @@ macro_rules! shipped_file {
 static SHIPPED: &[(&str, &[u8])] = &[
     shipped_file!("fedavg"),
     shipped_file!("fedprox"),
+    shipped_file!("scaffold"),
+    shipped_file!("ditto"),
     shipped_file!("fedavgm"),
     shipped_file!("fedadam"),
+    shipped_file!("fedavg-rows"),
+    shipped_file!("q-fedavg"),
     shipped_file!("trimmed-mean"),
     shipped_file!("median"),
+    shipped_file!("geometric-median"),
+    shipped_file!("multi-krum"),
+    shipped_file!("nnm"),
     shipped_file!("clip"),
+    shipped_file!("standardize"),
     shipped_file!("topk"),
     shipped_file!("qsgd"),
+    shipped_file!("powersgd"),
+    shipped_file!("dp-gaussian"),
+    shipped_file!("power-of-choice"),
+    shipped_file!("sign-flip"),
+    shipped_file!("alie"),
 ];
 
 /// Names of the shipped plugins.

@@ -6,20 +6,20 @@
 //! There is no unsafe code: updates lie in ordinary guest memory, which wasmtime hands out as a slice.
 
 mod instance;
-mod limits;
+pub(super) mod limits;
 
 use super::{
     Callbacks, Instance,
     failure::CreateFailure,
-    loaded::Setup,
     log::{Log, MAX_LOG_BYTES},
     module,
+    setup::Setup,
     streams::{self, Request},
     text,
 };
 use colla_plugin_sdk::abi::{IMPORT_MODULE, rand_kind, status};
 use instance::WasmInstance;
-use limits::{Limiter, Limits, STACK_BYTES};
+use limits::{Limiter, Limits, SANDBOX};
 use std::{
     sync::{Arc, OnceLock, mpsc},
     thread,
@@ -94,7 +94,7 @@ fn configuration() -> Config {
     config
         .consume_fuel(true)
         .epoch_interruption(true)
-        .max_wasm_stack(STACK_BYTES)
+        .max_wasm_stack(SANDBOX.stack_bytes)
         .wasm_backtrace_max_frames(None)
         .wasm_simd(true)
         .wasm_relaxed_simd(false)
@@ -202,6 +202,7 @@ mod tests {
             config: &[],
             callbacks: Callbacks { run_seed: 0, position: 0, round: 0, client: 0 },
             payload_elements: 0,
+            rng: false,
             log: &Arc::new(Log::new("guest")),
         };
         let mut instance = WasmInstance::new(&compiled.unwrap(), &setup, limits).unwrap();

@@ -71,6 +71,13 @@ impl Progress {
         Self::with(Display::Lines(Box::new(writer)))
     }
 
+    /// Writes a line above the bar, from any thread; `None` where there is no bar, and standard error will do.
+    pub fn above(&self) -> Option<impl FnMut(&str) + Send + 'static> {
+        let Display::Bar(bar) = &self.display else { return None };
+        let bar = bar.clone();
+        Some(move |line: &str| bar.println(line))
+    }
+
     fn with(display: Display) -> Self {
         Progress { display, rounds: 0, accuracy: None, upload_bytes: 0, download_bytes: 0 }
     }
@@ -200,9 +207,13 @@ pub fn results_table(summary: &Summary, folder: &Path) -> String {
         let rounds = if last.rounds == 1 { "last round".into() } else { format!("last {} rounds", last.rounds) };
         row(&rounds, format!("{} ± {:.2}", units::percent(last.mean), last.sd * 100.0));
     }
-    if let Some((spread, rows)) = summary.r#final.as_ref().and_then(|f| Some((f.client_accuracy?, f.client_rows?))) {
-        let (mean, sd, p10) = (units::percent(spread.mean), spread.sd * 100.0, units::percent(spread.p10));
-        row("client accuracy", format!("{mean} ± {sd:.2}, 10th percentile {p10} ({rows})"));
+    if let Some((last, rows)) = summary.r#final.as_ref().and_then(|last| Some((last, last.client_rows?))) {
+        for (name, spread) in [("client accuracy", last.client_accuracy), ("personal accuracy", last.personal_accuracy)]
+        {
+            let Some(spread) = spread else { continue };
+            let (mean, sd, p10) = (units::percent(spread.mean), spread.sd * 100.0, units::percent(spread.p10));
+            row(name, format!("{mean} ± {sd:.2}, 10th percentile {p10} ({rows})"));
+        }
     }
     row("upload", units::bytes(summary.upload_bytes));
     row("download", units::bytes(summary.download_bytes));

@@ -71,7 +71,7 @@ pub(super) const CSV: &str = "metrics.csv";
 
 type Column = (&'static str, fn(&RoundRecord) -> String);
 
-const COLUMNS: [Column; 20] = [
+const COLUMNS: [Column; 27] = [
     ("round", |r| r.round.to_string()),
     ("unix_time", |r| r.unix_time.to_string()),
     ("seconds", |r| r.seconds.to_string()),
@@ -85,21 +85,28 @@ const COLUMNS: [Column; 20] = [
     ("attackers", |r| r.attackers.map_or(String::new(), |count| count.to_string())),
     ("upload_bytes", |r| r.upload_bytes.to_string()),
     ("download_bytes", |r| r.download_bytes.to_string()),
-    ("client_accuracy.mean", |r| spread(r, |s| s.mean)),
-    ("client_accuracy.sd", |r| spread(r, |s| s.sd)),
-    ("client_accuracy.min", |r| spread(r, |s| s.min)),
-    ("client_accuracy.p10", |r| spread(r, |s| s.p10)),
-    ("client_accuracy.median", |r| spread(r, |s| s.median)),
-    ("client_accuracy.p90", |r| spread(r, |s| s.p90)),
-    ("client_accuracy.max", |r| spread(r, |s| s.max)),
+    ("client_accuracy.mean", |r| spread(r.client_accuracy, |s| s.mean)),
+    ("client_accuracy.sd", |r| spread(r.client_accuracy, |s| s.sd)),
+    ("client_accuracy.min", |r| spread(r.client_accuracy, |s| s.min)),
+    ("client_accuracy.p10", |r| spread(r.client_accuracy, |s| s.p10)),
+    ("client_accuracy.median", |r| spread(r.client_accuracy, |s| s.median)),
+    ("client_accuracy.p90", |r| spread(r.client_accuracy, |s| s.p90)),
+    ("client_accuracy.max", |r| spread(r.client_accuracy, |s| s.max)),
+    ("personal_accuracy.mean", |r| spread(r.personal_accuracy, |s| s.mean)),
+    ("personal_accuracy.sd", |r| spread(r.personal_accuracy, |s| s.sd)),
+    ("personal_accuracy.min", |r| spread(r.personal_accuracy, |s| s.min)),
+    ("personal_accuracy.p10", |r| spread(r.personal_accuracy, |s| s.p10)),
+    ("personal_accuracy.median", |r| spread(r.personal_accuracy, |s| s.median)),
+    ("personal_accuracy.p90", |r| spread(r.personal_accuracy, |s| s.p90)),
+    ("personal_accuracy.max", |r| spread(r.personal_accuracy, |s| s.max)),
 ];
 
 fn optional(value: Option<f64>) -> String {
     value.map_or(String::new(), |value| value.to_string())
 }
 
-fn spread(record: &RoundRecord, pick: fn(&Spread) -> f64) -> String {
-    optional(record.client_accuracy.as_ref().map(pick))
+fn spread(spread: Option<Spread>, pick: fn(&Spread) -> f64) -> String {
+    optional(spread.as_ref().map(pick))
 }
 
 fn csv_lines(lines: impl Iterator<Item = Vec<String>>) -> std::io::Result<Vec<u8>> {

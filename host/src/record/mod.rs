@@ -50,6 +50,9 @@ pub struct RoundRecord {
     /// Accuracy over the clients' own rows, where it was measured this round.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_accuracy: Option<Spread>,
+    /// The same rows by each client's personal model, where a plugin keeps any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub personal_accuracy: Option<Spread>,
     /// `plugin.<name>.<metric>`.
     #[serde(flatten)]
     pub plugin: BTreeMap<String, f64>,
@@ -104,6 +107,8 @@ pub struct Outcome {
     pub layout: Layout,
     /// Last evaluation of each client on its own rows: (client, accuracy), empty where it was not asked for.
     pub client_accuracy: Vec<(u64, f64)>,
+    /// The same by their personal models, empty where no plugin keeps any.
+    pub personal_accuracy: Vec<(u64, f64)>,
     /// On which rows: `test rows`, `held-out rows` or `training rows`.
     pub client_rows: &'static str,
     /// Clients trained in all rounds together, and the seconds spent training them.

@@ -45,6 +45,8 @@ pub struct FinalRound {
     pub train_loss: Option<f64>,
     /// Over the clients' own rows, where it was measured in that round, and which rows these were.
     pub client_accuracy: Option<Spread>,
+    /// The same rows by each client's personal model, where a plugin keeps any.
+    pub personal_accuracy: Option<Spread>,
     pub client_rows: Option<&'static str>,
 }
 
@@ -94,6 +96,7 @@ fn final_round(rounds: &[RoundRecord], outcome: Option<&Outcome>) -> Option<Fina
         test_loss: record.test_loss,
         train_loss: record.train_loss,
         client_accuracy: record.client_accuracy,
+        personal_accuracy: record.personal_accuracy,
         client_rows: outcome.filter(|_| record.client_accuracy.is_some()).map(|outcome| outcome.client_rows),
     })
 }

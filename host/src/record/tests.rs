@@ -71,6 +71,7 @@ fn outcome() -> Outcome {
         weights: vec![1.0, -2.0, 0.5],
         layout: Layout { tensors },
         client_accuracy: vec![(0, 0.5), (1, 1.0)],
+        personal_accuracy: Vec::new(),
         client_rows: "training rows",
         clients_trained: 4,
         train_seconds: 0.5,

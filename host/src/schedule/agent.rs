@@ -1,12 +1,15 @@
 //! One agent: a built model that clients pass through.
 
-use super::{AgentSpec, ClientReport, ClientTask, RoundJob, at_client};
+use super::{
+    AgentSpec, ClientReport, ClientTask, Evaluation, RoundJob, at_client,
+    client_side::{ClientSide, resolve},
+};
 use crate::{
     client,
     error::{Fault, Kind},
     stages::{Stages, Upload, squared_norm},
-    strategy::{aggregate::Collect, grid::GridSum},
-    train::{BatchOrder, Layout, LocalTask, Part, Score, Trainer},
+    strategy::{aggregate::Collect, client_slots::OpenSlots, grid::GridSum},
+    train::{BatchOrder, Layout, LocalTask, Part, Score, Term, Trainer},
 };
 use anyhow::Result;
 
@@ -15,6 +18,7 @@ pub struct Agent {
     layout: Layout,
     trainer: Box<dyn Trainer>,
     stages: Stages,
+    side: ClientSide,
     /// Local weights, then the update: P values, kept from client to client.
     update: Vec<f32>,
     /// This round's partial sum, once there is one.
@@ -27,6 +31,7 @@ impl Agent {
         Ok(Agent {
             trainer: spec.model.trainer(spec.data.clone())?,
             stages: Stages::new(&spec.stages, spec.run_seed, &layout)?,
+            side: ClientSide::new(spec, &layout)?,
             update: vec![0.0; layout.len()],
             sum: None,
             spec: spec.clone(),
@@ -34,19 +39,27 @@ impl Agent {
         })
     }
 
-    /// Tells the agent's stages what their plugins broadcast.
+    /// Tells the agent's instances what their plugins broadcast.
     pub fn begin_round(&mut self, job: &RoundJob<'_>) -> Result<()> {
-        self.stages.begin_round(job.broadcasts)
+        self.stages.begin_round(job.broadcasts)?;
+        self.side.begin_round(job)
     }
 
     /// Trains one client and hands its update to the round's sum or rows.
     pub fn client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
-        self.try_client(job, task).map_err(|error| at_client(error, job.round, task.client))
+        let done = match task.client {
+            client::SERVER => self.own_client(job, task),
+            _ => self.try_client(job, task),
+        };
+        done.map_err(|error| at_client(error, job.round, task.client))
     }
 
     fn try_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
         let loss_before = if self.spec.loss_before { self.loss_before(job, task)? } else { 0.0 };
-        let local = self.trainer.train(&self.local_task(job, task), &mut self.update)?;
+        let mut slots = OpenSlots::open(&self.spec.client_plugins, task.client, job.weights, &self.spec.clients)?;
+        let terms = resolve(&task.terms, &slots, job);
+        let local = self.trainer.train(&self.local_task(job, task, &terms), &mut self.update)?;
+        self.side.trained(&self.update);
         for (local, received) in self.update.iter_mut().zip(job.weights) {
             *local -= received;
         }
@@ -56,16 +69,16 @@ impl Agent {
             Collect::Rows(_) | Collect::Keep(_) => f32::MAX,
         };
         self.check("local training", bound)?;
+        let base = self.local_task(job, task, &[]);
+        self.side.train_personal(self.trainer.as_mut(), &self.spec, &base, job, task, &mut slots)?;
+        // Vectors are always summed.
+        let vector_bound = self.spec.update_bound as f32;
+        self.side.end(job, task, local, vector_bound, &mut slots)?;
         let states = &*self.spec.clients;
         let upload = Upload { round: job.round, client: task.client, received: job.weights, states };
-        let upload_bytes = match task.client {
-            client::SERVER => self.stages.normalize(&mut self.update, job.round).map(|()| 0)?,
-            _ => self.stages.transfer(&mut self.update, &upload)?,
-        };
+        let upload_bytes = self.stages.transfer(&mut self.update, &upload)?;
         self.check("the stages", bound)?;
-        if task.client != client::SERVER {
-            self.stages.keep(task.client, &self.spec.clients);
-        }
+        let vector_bytes = self.side.transfer(&mut self.stages, &upload, vector_bound)?;
         match job.collect {
             Collect::Sum(grid) => {
                 self.sum.get_or_insert_with(|| GridSum::new(grid, job.weights.len())).fold(task.weight, &self.update)
@@ -74,6 +87,9 @@ impl Agent {
             Collect::Keep(kept) => kept.put(task.slot, &self.update)?,
         }
         let update_norm2 = if self.spec.update_norm2 { squared_norm(&self.update) } else { 0.0 };
+        self.side.fold(job, task);
+        slots.commit(task.client, &self.spec.clients)?;
+        self.stages.keep(task.client, &self.spec.clients)?;
         if self.spec.train.persist_iterator {
             self.spec.clients.add_steps(task.client, local.steps);
         }
@@ -82,10 +98,28 @@ impl Agent {
             client: task.client,
             num_examples: task.rows.len(),
             local,
-            upload_bytes,
+            upload_bytes: upload_bytes + vector_bytes,
             loss_before,
             update_norm2,
         })
+    }
+
+    /// The server's own client trains plainly, and its update passes the normalizers alone, since it does not travel.
+    fn own_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
+        let local = self.trainer.train(&self.local_task(job, task, &[]), &mut self.update)?;
+        for (local, received) in self.update.iter_mut().zip(job.weights) {
+            *local -= received;
+        }
+        self.check("local training", f32::MAX)?;
+        self.stages.normalize(&mut self.update, job.round)?;
+        if let Collect::Keep(kept) = job.collect {
+            kept.put(task.slot, &self.update)?;
+        }
+        if self.spec.train.persist_iterator {
+            self.spec.clients.add_steps(task.client, local.steps);
+        }
+        let (slot, client, num_examples) = (task.slot, task.client, task.rows.len());
+        Ok(ClientReport { slot, client, num_examples, local, upload_bytes: 0, loss_before: 0.0, update_norm2: 0.0 })
     }
 
     fn loss_before(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<f64> {
@@ -93,7 +127,12 @@ impl Agent {
         Ok(score.loss_sum / score.rows as f64)
     }
 
-    fn local_task<'a>(&self, job: &RoundJob<'a>, task: &'a ClientTask<'a>) -> LocalTask<'a> {
+    fn local_task<'a>(
+        &self,
+        job: &RoundJob<'a>,
+        task: &'a ClientTask<'a>,
+        terms: &'a [Term<&'a [f32]>],
+    ) -> LocalTask<'a> {
         let train = &self.spec.train;
         LocalTask {
             start: job.weights,
@@ -103,11 +142,12 @@ impl Agent {
             learning_rate: train.learning_rate,
             momentum: train.momentum,
             weight_decay: train.weight_decay,
-            terms: &task.terms,
+            terms,
             order: BatchOrder {
                 seed: self.spec.run_seed,
                 round: job.round,
                 client: task.client.0.into(),
+                phase: 0,
                 steps_before: train.persist_iterator.then(|| self.spec.clients.steps(task.client)),
                 shuffle: train.shuffle,
             },
@@ -139,7 +179,18 @@ impl Agent {
         self.sum.take()
     }
 
-    pub fn evaluate(&mut self, weights: &[f32], part: Part, rows: &[u32]) -> Result<Score> {
-        self.trainer.evaluate(weights, part, rows)
+    /// Sums of the own vectors of the clients that passed through, a place for each vector.
+    pub fn take_vector_sums(&mut self) -> Vec<Option<GridSum>> {
+        self.side.take_sums()
+    }
+
+    pub fn evaluate(&mut self, weights: &[f32], of: &Evaluation<'_>) -> Result<Score> {
+        match (of.personal, &self.spec.client_plugins.personal) {
+            (Some(client), Some(slot)) => {
+                let own = slot.values(client, weights, &self.spec.clients)?;
+                self.trainer.evaluate(&own, of.part, of.rows)
+            }
+            _ => self.trainer.evaluate(weights, of.part, of.rows),
+        }
     }
 }

@@ -6,16 +6,22 @@
 //! What it never does: decide weights or make new ones.
 
 mod agent;
+mod client_side;
 mod sequential;
 mod threaded;
 
 use crate::{
-    client::{ClientId, ClientStates},
+    client::{ClientId, ClientStates, SlotId},
     config,
     data::Dataset,
     error::{Fault, PluginFailure},
     stages::StageSpecs,
-    strategy::{aggregate::Collect, grid::GridSum},
+    strategy::{
+        aggregate::Collect,
+        client_slots::ClientPlugins,
+        grid::{Grid, GridSum},
+        local::SlotRef,
+    },
     train::{LocalReport, Model, Part, Score, Term},
 };
 use anyhow::Result;
@@ -36,6 +42,7 @@ pub struct AgentSpec {
     /// Largest magnitude of an element of an update that enters a sum.
     pub update_bound: f64,
     pub clients: Arc<ClientStates>,
+    pub client_plugins: ClientPlugins,
     /// Whether reports tell the loss of the received weights, for one more pass over each client's rows.
     pub loss_before: bool,
     /// Whether reports tell the squared norm of the update as received.
@@ -53,15 +60,31 @@ pub struct ClientTask<'a> {
     pub steps: u64,
     /// At most `rows.len()`.
     pub batch_size: usize,
-    pub terms: Vec<Term>,
+    pub terms: Vec<Term<SlotRef>>,
+    /// Trained after the uploaded phase, in this order.
+    pub personal: Vec<PersonalTask>,
     /// Aggregation weight.
     pub weight: f64,
+    /// Weights of the client's own vectors.
+    pub vector_weights: Vec<f64>,
+}
+
+/// Training of a model that stays with its client.
+#[derive(Clone, Debug)]
+pub struct PersonalTask {
+    /// Where the model lies before and after.
+    pub slot: SlotId,
+    /// Of its batch order, above 0.
+    pub stream: u32,
+    pub steps: u64,
+    pub terms: Vec<Term<SlotRef>>,
 }
 
 impl ClientTask<'_> {
     /// Examples that pass through the model: what the client costs.
     fn cost(&self) -> u64 {
-        self.steps * self.batch_size as u64
+        let steps = self.personal.iter().fold(self.steps, |sum, phase| sum.saturating_add(phase.steps));
+        steps.saturating_mul(self.batch_size as u64)
     }
 }
 
@@ -74,6 +97,10 @@ pub struct RoundJob<'a> {
     pub collect: Collect<'a>,
     /// What plugins broadcast this round, by position; empty maps are not sent.
     pub broadcasts: &'a [Map],
+    /// The server step's slots that travel down with the weights, P values each.
+    pub broadcast_slots: &'a [&'a [f32]],
+    /// One for each vector that clients upload besides the update.
+    pub vector_grids: &'a [Grid],
 }
 
 /// What comes back of one client besides its update.
@@ -97,6 +124,17 @@ pub struct Received {
     pub reports: Vec<ClientReport>,
     /// The merged partial sums, where the rule sums and the cohort was not empty.
     pub sum: Option<GridSum>,
+    /// The same of each own vector.
+    pub vector_sums: Vec<Option<GridSum>>,
+}
+
+/// Rows to be evaluated, and whose model is.
+#[derive(Clone, Copy, Debug)]
+pub struct Evaluation<'a> {
+    pub part: Part,
+    pub rows: &'a [u32],
+    /// The client whose personal model it is; `None` for the common one.
+    pub personal: Option<ClientId>,
 }
 
 /// Whoever trains cohorts and evaluates. Implementations agree bit for bit.
@@ -105,8 +143,9 @@ pub trait Engine {
     /// Errors: that of the failed client nearest to the front of the queue.
     fn round(&mut self, job: &RoundJob<'_>, progress: &mut dyn FnMut(usize)) -> Result<Received>;
 
-    /// Scores of the same weights on several lists of rows, in their order.
-    fn evaluate(&mut self, weights: &[f32], lists: &[(Part, &[u32])]) -> Result<Vec<Score>>;
+    /// Scores on several lists of rows, in their order. `weights`: the common model, also that of clients whose personal
+    /// one begins with what they receive first.
+    fn evaluate(&mut self, weights: &[f32], lists: &[Evaluation<'_>]) -> Result<Vec<Score>>;
 }
 
 /// The order in which clients are handed out: longest first, so that a long one does not begin when the others are done
@@ -118,13 +157,24 @@ fn longest_first<'a, 'b>(tasks: &'a [ClientTask<'b>]) -> Vec<&'a ClientTask<'b>>
 }
 
 /// Puts reports back into cohort order and merges the partial sums.
-fn gather(mut reports: Vec<ClientReport>, sums: impl IntoIterator<Item = GridSum>) -> Received {
+fn gather<'a>(mut reports: Vec<ClientReport>, agents: impl IntoIterator<Item = &'a mut agent::Agent>) -> Received {
     reports.sort_by_key(|report| report.slot);
-    let sum = sums.into_iter().reduce(|mut sum, other| {
-        sum.merge(&other);
-        sum
-    });
-    Received { reports, sum }
+    let mut received = Received { reports, sum: None, vector_sums: Vec::new() };
+    for agent in agents {
+        merge(&mut received.sum, agent.take_sum());
+        let sums = agent.take_vector_sums();
+        received.vector_sums.resize(sums.len(), None);
+        received.vector_sums.iter_mut().zip(sums).for_each(|(merged, sum)| merge(merged, sum));
+    }
+    received
+}
+
+fn merge(merged: &mut Option<GridSum>, sum: Option<GridSum>) {
+    match (merged.as_mut(), sum) {
+        (Some(merged), Some(sum)) => merged.merge(&sum),
+        (None, sum) => *merged = sum,
+        (Some(_), None) => {}
+    }
 }
 
 /// Names round and client once, and only there.

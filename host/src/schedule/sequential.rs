@@ -1,7 +1,7 @@
 //! The obvious engine: one agent, one client after another. It is the oracle of the others.
 
-use super::{AgentSpec, Engine, Received, RoundJob, agent::Agent, gather, longest_first};
-use crate::train::{Part, Score};
+use super::{AgentSpec, Engine, Evaluation, Received, RoundJob, agent::Agent, gather, longest_first};
+use crate::train::Score;
 use anyhow::Result;
 
 pub struct SequentialEngine(Agent);
@@ -20,10 +20,10 @@ impl Engine for SequentialEngine {
             reports.push(self.0.client(job, task)?);
             progress(reports.len());
         }
-        Ok(gather(reports, self.0.take_sum()))
+        Ok(gather(reports, [&mut self.0]))
     }
 
-    fn evaluate(&mut self, weights: &[f32], lists: &[(Part, &[u32])]) -> Result<Vec<Score>> {
-        lists.iter().map(|(part, rows)| self.0.evaluate(weights, *part, rows)).collect()
+    fn evaluate(&mut self, weights: &[f32], lists: &[Evaluation<'_>]) -> Result<Vec<Score>> {
+        lists.iter().map(|evaluation| self.0.evaluate(weights, evaluation)).collect()
     }
 }

@@ -1,10 +1,7 @@
 //! One agent per thread over a shared queue.
 
-use super::{AgentSpec, Engine, Received, RoundJob, agent::Agent, gather, longest_first};
-use crate::{
-    executor::Executor,
-    train::{Part, Score},
-};
+use super::{AgentSpec, Engine, Evaluation, Received, RoundJob, agent::Agent, gather, longest_first};
+use crate::{executor::Executor, train::Score};
 use anyhow::Result;
 use std::sync::Arc;
 
@@ -28,11 +25,10 @@ impl Engine for ThreadedEngine {
         }
         let queue = longest_first(job.tasks);
         let reports = self.executor.each(&mut self.agents, &queue, progress, |agent, task| agent.client(job, task))?;
-        Ok(gather(reports, self.agents.iter_mut().filter_map(Agent::take_sum)))
+        Ok(gather(reports, &mut self.agents))
     }
 
-    fn evaluate(&mut self, weights: &[f32], lists: &[(Part, &[u32])]) -> Result<Vec<Score>> {
-        self.executor
-            .each(&mut self.agents, lists, &mut |_| {}, |agent, (part, rows)| agent.evaluate(weights, *part, rows))
+    fn evaluate(&mut self, weights: &[f32], lists: &[Evaluation<'_>]) -> Result<Vec<Score>> {
+        self.executor.each(&mut self.agents, lists, &mut |_| {}, |agent, list| agent.evaluate(weights, list))
     }
 }

@@ -1,16 +1,79 @@
 //! Role client: what the strategy adds to local training.
 //!
 //! Each client plugin answers CLIENT_BEGIN with a plan; its terms are fused into the optimizer step, so no plugin code
-//! runs inside the training loop. Terms of several client plugins add up.
+//! runs inside the training loop. Terms that several client plugins give for the uploaded phase add up; personal phases
+//! run after it, in the plugins' order and then the plan's.
+//! What it never does: hold values of a slot. A plan names slots; agents look them up.
 
 use super::Roster;
-use crate::{client::ClientId, plugin::Role, stages::failure, train::Term};
+use crate::{
+    client::{ClientId, SlotId},
+    config::{MAX_EPOCHS, MAX_STEPS},
+    error::{Fault, Kind},
+    plugin::{Manifest, Role, StateScope, StateShape},
+    stages::failure,
+    train::Term,
+};
 use anyhow::Result;
 use colla_plugin_sdk::{Map, Value, abi::op};
 
-/// Asks every client plugin for its terms for one client.
-pub fn terms(roster: &mut Roster, round: u64, client: ClientId, num_examples: usize) -> Result<Vec<Term>> {
-    let mut terms = Vec::new();
+/// Most phases of one plugin's plan.
+const MAX_PHASES: usize = 16;
+
+/// A slot as a plan may name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotRef {
+    /// A slot of the client that trains.
+    Client(SlotId),
+    /// A broadcast slot of the server step: its position among those that are broadcast.
+    Broadcast(usize),
+}
+
+/// How long a phase is where it does not take the configured length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    Epochs(u64),
+    Steps(u64),
+}
+
+impl std::fmt::Display for Length {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Length::Epochs(epochs) => write!(f, "{epochs} epochs"),
+            Length::Steps(steps) => write!(f, "{steps} steps"),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Phase {
+    pub terms: Vec<Term<SlotRef>>,
+    pub length: Option<Length>,
+}
+
+/// A phase that starts from a slot of the client and ends in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PersonalPhase {
+    pub slot: SlotId,
+    /// Tells its batch order from that of all other phases of the run; never 0.
+    pub stream: u32,
+    pub phase: Phase,
+}
+
+/// What one client does in one round.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LocalPlan {
+    /// From the received weights to the upload.
+    pub upload: Phase,
+    pub personal: Vec<PersonalPhase>,
+}
+
+/// Asks every client plugin for its part of one client's plan.
+/// Errors: a plugin failure for a plan that cannot be read; `Kind::Config` where two plugins want the uploaded phase to
+/// be of different length.
+pub fn plan(roster: &mut Roster, round: u64, client: ClientId, num_examples: usize) -> Result<LocalPlan> {
+    let mut whole = LocalPlan::default();
+    let mut lengthened_by = String::new();
     for member in roster.with_role(Role::Client) {
         let message = Map::new()
             .with("round", round as i64)
@@ -18,48 +81,200 @@ pub fn terms(roster: &mut Roster, round: u64, client: ClientId, num_examples: us
             .with("num_examples", num_examples as i64)
             .with("broadcast", member.broadcast.clone());
         member.control.set_callbacks(member.callbacks(round, Some(client)));
-        let plan = member.control.call(op::CLIENT_BEGIN, &message)?;
-        let parsed = parse(&plan).map_err(|message| failure(member.name(), op::CLIENT_BEGIN, message))?;
-        terms.extend(parsed);
+        let reply = member.control.call(op::CLIENT_BEGIN, &message)?;
+        let plan = parse(&reply, member.plugin.manifest(), member.position())
+            .map_err(|message| failure(member.name(), op::CLIENT_BEGIN, message))?;
+        whole.upload.terms.extend(plan.upload.terms);
+        whole.personal.extend(plan.personal);
+        match (whole.upload.length, plan.upload.length) {
+            (Some(first), Some(second)) if first != second => {
+                let text = format!(
+                    "plugins `{lengthened_by}` and `{}` — they train the uploaded model for {first} and for {second}; leave one out",
+                    member.name()
+                );
+                return Err(Fault::new(Kind::Config, text));
+            }
+            (None, Some(length)) => {
+                whole.upload.length = Some(length);
+                lengthened_by = member.name().to_owned();
+            }
+            _ => {}
+        }
     }
-    Ok(terms)
+    Ok(whole)
 }
 
-/// Reads a plan. What this host cannot do is refused, never ignored.
-pub fn parse(plan: &Map) -> Result<Vec<Term>, String> {
-    let phases = plan.list("phases").unwrap_or(&[]);
-    let phase = match phases {
-        [] => return Ok(Vec::new()),
-        [Value::Map(phase)] => phase,
-        [other] => return Err(format!("a phase is {other:?}; it must be a map")),
-        more => return Err(format!("the plan has {} phases; this host trains in one", more.len())),
-    };
-    if let Some((key, _)) = phase.0.iter().find(|(key, _)| key != "terms") {
-        return Err(format!("a phase asks for `{key}`, which this host does not do"));
+/// Reads the plan of one plugin. What this host cannot do is refused, never ignored.
+pub fn parse(plan: &Map, manifest: &Manifest, position: u8) -> Result<LocalPlan, String> {
+    only(plan, "the plan", &["phases"])?;
+    let reader = Reader { manifest, position };
+    let phases = list(plan, "phases")?;
+    if phases.len() > MAX_PHASES {
+        return Err(format!("the plan has {} phases; at most {MAX_PHASES} are allowed", phases.len()));
     }
-    phase.list("terms").unwrap_or(&[]).iter().map(term).collect()
+    let mut parsed = LocalPlan::default();
+    let mut uploads = 0;
+    for (index, phase) in phases.iter().enumerate() {
+        let Value::Map(map) = phase else {
+            return Err(format!("a phase is {phase:?}; it must be a map"));
+        };
+        only(map, "a phase", &["terms", "slot", "epochs", "steps"])?;
+        let terms = list(map, "terms")?.iter().map(|value| reader.term(value)).collect::<Result<_, _>>()?;
+        let phase = Phase { terms, length: length(map)? };
+        match map.get("slot") {
+            None => {
+                (parsed.upload, uploads) = (phase, uploads + 1);
+            }
+            Some(Value::Str(name)) => {
+                let slot = reader.start(name)?;
+                parsed.personal.push(PersonalPhase { slot, stream: stream(position, index), phase });
+            }
+            Some(other) => return Err(format!("`slot` of a phase is {other:?}; it must be a name")),
+        }
+    }
+    match uploads {
+        0 | 1 => Ok(parsed),
+        _ => Err(format!("{uploads} phases of the plan have no `slot`; only one can be uploaded")),
+    }
 }
 
-fn term(value: &Value) -> Result<Term, String> {
-    let Value::Map(map) = value else {
-        return Err(format!("a term is {value:?}; it must be a map"));
+/// Phase `index` of the plugin at `position`; 0 is the uploaded phase, whoever planned it.
+fn stream(position: u8, index: usize) -> u32 {
+    1 + u32::from(position) * MAX_PHASES as u32 + index as u32
+}
+
+/// Names of slots as one plugin's plan may use them.
+struct Reader<'a> {
+    manifest: &'a Manifest,
+    position: u8,
+}
+
+impl Reader<'_> {
+    fn own(&self, name: &str) -> Option<SlotId> {
+        let fits = |s: &crate::plugin::StateSlot| {
+            s.name == name && s.scope == StateScope::Client && s.shape == StateShape::Model
+        };
+        let slot = self.manifest.state.iter().position(fits)?;
+        Some(SlotId { plugin: self.position, slot: slot as u8 })
+    }
+
+    /// A slot whose values a term reads.
+    fn slot(&self, name: &str) -> Result<SlotRef, String> {
+        if let Some(id) = self.own(name) {
+            return Ok(SlotRef::Client(id));
+        }
+        let mut broadcast = self.manifest.state.iter().filter(|s| s.broadcast);
+        match broadcast.position(|s| s.name == name) {
+            Some(index) => Ok(SlotRef::Broadcast(index)),
+            None => Err(format!("a term reads the slot `{name}`; {}", self.known())),
+        }
+    }
+
+    /// A slot that a personal phase starts from and ends in.
+    fn start(&self, name: &str) -> Result<SlotId, String> {
+        self.own(name).ok_or_else(|| {
+            let what = match self.manifest.state.iter().find(|s| s.name == name) {
+                Some(slot) if slot.scope == StateScope::Server => "which is the server's",
+                _ => "which the manifest does not declare for clients",
+            };
+            format!("a phase starts from the slot `{name}`, {what}; use a slot of scope client and shape model")
+        })
+    }
+
+    fn known(&self) -> String {
+        let usable = |s: &&crate::plugin::StateSlot| s.broadcast || self.own(&s.name).is_some();
+        let names: Vec<String> = self.manifest.state.iter().filter(usable).map(|s| format!("`{}`", s.name)).collect();
+        match names[..] {
+            [] => "the manifest has no slot of clients and none that is broadcast".into(),
+            _ => format!("a plan of this plugin may name {}", names.join(", ")),
+        }
+    }
+
+    fn term(&self, value: &Value) -> Result<Term<SlotRef>, String> {
+        let Value::Map(map) = value else {
+            return Err(format!("a term is {value:?}; it must be a map"));
+        };
+        let name = map.str("term").ok_or("a term has no name under `term`")?;
+        let fields = |allowed: &[&str]| only(map, &format!("the term `{name}`"), &[&["term"], allowed].concat());
+        match name {
+            "prox" => {
+                fields(&["mu", "toward"])?;
+                let mu = at_least_zero(map, "mu")?;
+                match map.get("toward") {
+                    None => Ok(Term::Prox { mu }),
+                    Some(Value::Str(slot)) => Ok(Term::ProxToward { mu, toward: self.slot(slot)? }),
+                    Some(other) => Err(format!("`toward` of a term is {other:?}; it must be a name")),
+                }
+            }
+            "linear" => {
+                fields(&["slot", "scale"])?;
+                let slot = map.str("slot").ok_or("a term lacks the name `slot`")?;
+                Ok(Term::Linear { scale: number(map, "scale")?, slot: self.slot(slot)? })
+            }
+            "l2" => fields(&["lambda"]).and_then(|()| Ok(Term::L2 { lambda: at_least_zero(map, "lambda")? })),
+            "clip-grad" => {
+                fields(&["max_norm"]).and_then(|()| Ok(Term::ClipGrad { max_norm: positive(map, "max_norm")? }))
+            }
+            "learning-rate-scale" => {
+                fields(&["factor"]).and_then(|()| Ok(Term::LearningRateScale { factor: positive(map, "factor")? }))
+            }
+            other => Err(format!("the term `{other}` is not one that this host trains with")),
+        }
+    }
+}
+
+/// Refuses fields that this host does not know.
+fn only(map: &Map, what: &str, known: &[&str]) -> Result<(), String> {
+    match map.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+        Some((key, _)) => Err(format!("{what} asks for `{key}`, which this host does not do")),
+        None => Ok(()),
+    }
+}
+
+/// A list; empty where it is not given.
+fn list<'a>(map: &'a Map, name: &str) -> Result<&'a [Value], String> {
+    match map.get(name) {
+        None => Ok(&[]),
+        Some(Value::List(values)) => Ok(values),
+        Some(other) => Err(format!("`{name}` is {other:?}; it must be a list")),
+    }
+}
+
+fn length(phase: &Map) -> Result<Option<Length>, String> {
+    let count = |name: &str, most: usize| match phase.get(name) {
+        None => Ok(None),
+        Some(Value::I64(count)) if (1..=most as i64).contains(count) => Ok(Some(*count as u64)),
+        Some(Value::I64(count)) => Err(format!("`{name}` of a phase is {count}; it must be from 1 to {most}")),
+        Some(other) => Err(format!("`{name}` of a phase is {other:?}; it must be a whole number")),
     };
-    let number = |name: &str| match map.f64(name) {
-        Some(v) if (v as f32).is_finite() && v >= 0.0 => Ok(v as f32),
-        Some(v) => Err(format!("`{name}` of a term is {v}; it must be finite in single precision and at least 0")),
+    match (count("epochs", MAX_EPOCHS)?, count("steps", MAX_STEPS)?) {
+        (Some(epochs), Some(steps)) => {
+            Err(format!("a phase asks for `epochs` = {epochs} and `steps` = {steps}; it can be told one of them"))
+        }
+        (Some(epochs), None) => Ok(Some(Length::Epochs(epochs))),
+        (None, steps) => Ok(steps.map(Length::Steps)),
+    }
+}
+
+fn number(term: &Map, name: &str) -> Result<f32, String> {
+    match term.f64(name) {
+        Some(value) if (value as f32).is_finite() => Ok(value as f32),
+        Some(value) => Err(format!("`{name}` of a term is {value}; it must be finite in single precision")),
         None => Err(format!("a term lacks the number `{name}`")),
-    };
-    let positive = |name: &str| match number(name)? {
-        0.0 => Err(format!("`{name}` of a term is 0; it must be positive")),
-        v => Ok(v),
-    };
-    match map.str("term") {
-        Some("prox") => Ok(Term::Prox { mu: number("mu")? }),
-        Some("l2") => Ok(Term::L2 { lambda: number("lambda")? }),
-        Some("clip-grad") => Ok(Term::ClipGrad { max_norm: positive("max_norm")? }),
-        Some("learning-rate-scale") => Ok(Term::LearningRateScale { factor: positive("factor")? }),
-        Some(other) => Err(format!("the term `{other}` is not one that this host trains with")),
-        None => Err("a term has no name under `term`".into()),
+    }
+}
+
+fn at_least_zero(term: &Map, name: &str) -> Result<f32, String> {
+    match number(term, name)? {
+        value if value >= 0.0 => Ok(value),
+        value => Err(format!("`{name}` of a term is {value}; it must be at least 0")),
+    }
+}
+
+fn positive(term: &Map, name: &str) -> Result<f32, String> {
+    match number(term, name)? {
+        value if value > 0.0 => Ok(value),
+        value => Err(format!("`{name}` of a term is {value}; it must be positive")),
     }
 }
 
@@ -67,28 +282,111 @@ fn term(value: &Value) -> Result<Term, String> {
 mod tests {
     use super::*;
 
-    fn plan(terms: Vec<Value>) -> Map {
-        Map::new().with("phases", vec![Value::Map(Map::new().with("terms", terms))])
+    const MANIFEST: &str = r#"{"abi":"1.0","name":"own","version":"0.1.0","kinds":["client","server-step"],"summary":"s",
+        "state":[{"name":"kept","scope":"server"},{"name":"told","scope":"server","broadcast":true},
+                 {"name":"also-told","scope":"server","broadcast":true},{"name":"mine","scope":"client"}]}"#;
+    const MINE: SlotId = SlotId { plugin: 3, slot: 3 };
+
+    fn read(plan: &Map) -> Result<LocalPlan, String> {
+        parse(plan, &Manifest::parse(MANIFEST).unwrap(), 3)
+    }
+
+    fn phase(terms: Vec<Map>) -> Map {
+        Map::new().with("terms", terms.into_iter().map(Value::Map).collect::<Vec<_>>())
+    }
+
+    fn phases(phases: Vec<Map>) -> Map {
+        Map::new().with("phases", phases.into_iter().map(Value::Map).collect::<Vec<_>>())
+    }
+
+    fn term(name: &str) -> Map {
+        Map::new().with("term", name)
+    }
+
+    /// The plan with this one phase is refused with these words.
+    #[track_caller]
+    fn refused(phase: Map, words: &str) {
+        let message = read(&phases(vec![phase])).unwrap_err();
+        assert!(message.contains(words), "{message}\nlacks: {words}");
     }
 
     #[test]
-    fn a_plan_with_a_proximal_term_is_read() {
-        let prox = Map::new().with("term", "prox").with("mu", 0.25);
-        assert_eq!(parse(&plan(vec![prox.into()])).unwrap(), [Term::Prox { mu: 0.25 }]);
-        assert_eq!(parse(&Map::new()).unwrap(), []);
+    fn an_empty_plan_and_one_without_phases_are_plain_training() {
+        assert_eq!(read(&Map::new()).unwrap(), LocalPlan::default());
+        assert_eq!(read(&phases(vec![])).unwrap(), LocalPlan::default());
+        assert_eq!(read(&phases(vec![Map::new()])).unwrap(), LocalPlan::default());
+    }
+
+    #[test]
+    fn terms_are_read_with_their_slots() {
+        let terms = vec![
+            term("prox").with("mu", 0.25),
+            term("prox").with("mu", 0.5).with("toward", "also-told"),
+            term("linear").with("slot", "mine").with("scale", -1.0),
+        ];
+        let expected = [
+            Term::Prox { mu: 0.25 },
+            Term::ProxToward { mu: 0.5, toward: SlotRef::Broadcast(1) },
+            Term::Linear { scale: -1.0, slot: SlotRef::Client(MINE) },
+        ];
+        assert_eq!(read(&phases(vec![phase(terms)])).unwrap().upload.terms, expected);
+    }
+
+    #[test]
+    fn a_personal_phase_has_its_slot_its_length_and_a_stream_of_its_own() {
+        let upload = Map::new().with("steps", 7i64);
+        let personal = |name: &str, count: i64| Map::new().with("slot", "mine").with(name, count);
+        let plan = read(&phases(vec![personal("epochs", 2), upload, personal("steps", 3)])).unwrap();
+        assert_eq!(plan.upload.length, Some(Length::Steps(7)));
+        let lengths: Vec<_> = plan.personal.iter().map(|p| (p.slot, p.stream, p.phase.length)).collect();
+        // Plugin 3, phases 0 and 2: 1 + 3·16 + 0, 1 + 3·16 + 2.
+        assert_eq!(lengths, [(MINE, 49, Some(Length::Epochs(2))), (MINE, 51, Some(Length::Steps(3)))]);
+    }
+
+    #[test]
+    fn slots_that_a_plan_may_not_name_are_refused_by_name() {
+        refused(
+            Map::new().with("slot", "absent"),
+            "starts from the slot `absent`, which the manifest does not declare",
+        );
+        refused(Map::new().with("slot", "told"), "starts from the slot `told`, which is the server's");
+        refused(Map::new().with("slot", 1i64), "`slot` of a phase is I64(1)");
+        let missing = term("linear").with("slot", "kept").with("scale", 1.0);
+        refused(
+            phase(vec![missing]),
+            "reads the slot `kept`; a plan of this plugin may name `told`, `also-told`, `mine`",
+        );
+        refused(phase(vec![term("linear").with("scale", 1.0)]), "lacks the name `slot`");
+    }
+
+    #[test]
+    fn lengths_that_no_run_can_have_are_refused_with_their_range() {
+        for count in [0i64, -3, 1_000_001] {
+            refused(Map::new().with("epochs", count), &format!("`epochs` of a phase is {count}; it must be from 1 to"));
+        }
+        refused(Map::new().with("steps", i64::MAX), "`steps` of a phase is 9223372036854775807");
+        refused(Map::new().with("steps", 2.0), "`steps` of a phase is F64(2.0)");
+        refused(Map::new().with("steps", 2i64).with("epochs", 1i64), "`epochs` = 1 and `steps` = 2");
     }
 
     #[test]
     fn what_this_host_cannot_do_is_refused_by_name() {
-        let unknown = Map::new().with("term", "contrastive");
-        assert!(parse(&plan(vec![unknown.into()])).unwrap_err().contains("`contrastive`"));
-        let endless = Map::new().with("term", "prox").with("mu", f64::INFINITY);
-        assert!(parse(&plan(vec![endless.into()])).unwrap_err().contains("`mu` of a term is inf"));
-        let still = Map::new().with("term", "learning-rate-scale").with("factor", 0.0);
-        assert!(parse(&plan(vec![still.into()])).unwrap_err().contains("`factor` of a term is 0"));
-        let two = Map::new().with("phases", vec![Value::Map(Map::new()), Value::Map(Map::new())]);
-        assert!(parse(&two).unwrap_err().contains("2 phases"));
-        let start = Map::new().with("phases", vec![Value::Map(Map::new().with("start", "slot"))]);
-        assert!(parse(&start).unwrap_err().contains("`start`"));
+        refused(phase(vec![term("contrastive")]), "`contrastive`");
+        refused(phase(vec![term("prox").with("mu", f64::INFINITY)]), "`mu` of a term is inf");
+        refused(phase(vec![term("prox").with("mu", -1.0)]), "`mu` of a term is -1; it must be at least 0");
+        refused(phase(vec![term("learning-rate-scale").with("factor", 0.0)]), "`factor` of a term is 0");
+        let nan = term("linear").with("slot", "mine").with("scale", f64::NAN);
+        refused(phase(vec![nan]), "`scale` of a term is NaN");
+        let newer = term("prox").with("mu", 0.1).with("layers", "all");
+        refused(phase(vec![newer]), "the term `prox` asks for `layers`");
+        refused(Map::new().with("freeze", "bias"), "a phase asks for `freeze`");
+        refused(Map::new().with("terms", 1i64), "`terms` is I64(1); it must be a list");
+        let plan = Map::new().with("phases", 1i64);
+        assert!(read(&plan).unwrap_err().contains("`phases` is I64(1)"));
+        assert!(read(&Map::new().with("seed", 1i64)).unwrap_err().contains("the plan asks for `seed`"));
+        assert!(
+            read(&phases(vec![Map::new(), Map::new()])).unwrap_err().contains("2 phases of the plan have no `slot`")
+        );
+        assert!(read(&phases(vec![Map::new(); 17])).unwrap_err().contains("17 phases"));
     }
 }

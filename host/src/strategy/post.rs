@@ -8,11 +8,12 @@ use super::{Member, Roster, aggregate::Aggregated, facts::RoundFacts, requiremen
 use crate::{
     client::ClientId,
     plugin::{Block, Plugin, Role},
-    stages::{Sender, Stage, StageSpec},
+    stages::{Address, Sender, Stage, StageSpec},
     train::Layout,
 };
 use anyhow::Result;
 use colla_plugin_sdk::{Map, abi::op};
+use std::sync::Arc;
 
 /// The post plugins of a run.
 pub struct Posts(Vec<Post>);
@@ -24,11 +25,15 @@ struct Post {
 }
 
 impl Posts {
-    /// Errors: a plugin failure while an instance is opened.
-    pub fn new(roster: &Roster, run_seed: u64, layout: &Layout) -> Result<Self> {
+    /// `initial_weights`: those before round 1. Errors: a plugin failure while an instance is opened.
+    pub fn new(roster: &Roster, run_seed: u64, layout: &Layout, initial_weights: &Arc<[f32]>) -> Result<Self> {
         let members = roster.members.iter().enumerate().filter(|(_, member)| member.has(Role::Post));
         let posts = members.map(|(index, member)| {
-            let spec = StageSpec { plugin: member.plugin.clone(), position: member.position(), initial_weights: None };
+            let spec = StageSpec {
+                plugin: member.plugin.clone(),
+                position: member.position(),
+                initial_weights: initial_weights.clone(),
+            };
             Ok(Post { index, stage: Stage::new(&spec, run_seed, layout)? })
         });
         Ok(Posts(posts.collect::<Result<_>>()?))
@@ -55,11 +60,11 @@ impl Post {
         let stage = &mut self.stage;
         member.open_round(stage.instance.as_mut(), round)?;
         stage.instance.call(op::SYNC, &begun)?;
-        let mut scan = stage.begin(aggregate, round, Sender::Client(ClientId(0)))?;
+        let mut scan = stage.begin(aggregate, Address { round, sender: Sender::Client(ClientId(0)), vector: 0 })?;
         for unit in 0..stage.pieces.len() {
             let range = stage.pieces[unit].clone();
             let piece = &mut aggregate[range.clone()];
-            let (data, table) = stage.load(&mut scan, piece);
+            let (data, table) = stage.load(&mut scan, 0, piece);
             let block = Block {
                 offset: range.start as u64,
                 unit: unit as u32,

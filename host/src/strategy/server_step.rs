@@ -7,15 +7,17 @@ use super::{
     Member, Roster,
     aggregate::Aggregated,
     facts::{ClientRow, RoundFacts},
+    vectors::VectorSum,
 };
 use crate::{
     error::{Fault, Kind},
-    plugin::{Block, Instance, Role, Span, StateInit, StateScope},
-    stages::{failure, norm2, open},
+    plugin::{Block, Instance, Role, Span, StateScope},
+    stages::{SlotInit, failure, norm2, open},
     train::Layout,
 };
 use anyhow::Result;
 use colla_plugin_sdk::abi::{FRAME, op};
+use std::sync::Arc;
 
 pub enum ServerStep {
     Plain { learning_rate: f32 },
@@ -31,14 +33,25 @@ pub struct PluginStep {
     base: Span,
     aggregate: Span,
     out: Span,
+    /// For the raw sum of each of the plugin's own vectors.
+    sums: Vec<Span>,
     spans: Vec<Span>,
-    /// One vector of P values for each state slot.
+    /// One vector of P values for each server slot.
     states: Vec<Vec<f32>>,
+    /// Which of them travel down with the weights.
+    broadcast: Vec<usize>,
 }
 
 impl ServerStep {
+    /// `initial`: the weights before round 1.
     /// Errors: a plugin takes the step although `server-learning-rate` is set as well.
-    pub fn new(roster: &Roster, run_seed: u64, learning_rate: f64, layout: &Layout) -> Result<Self> {
+    pub fn new(
+        roster: &Roster,
+        run_seed: u64,
+        learning_rate: f64,
+        layout: &Layout,
+        initial: &Arc<[f32]>,
+    ) -> Result<Self> {
         let Some(index) = roster.position_of(Role::ServerStep) else {
             return Ok(ServerStep::Plain { learning_rate: learning_rate as f32 });
         };
@@ -52,22 +65,31 @@ impl ServerStep {
                 ),
             ));
         }
-        PluginStep::new(roster, index, run_seed, layout).map(|step| ServerStep::Plugin(Box::new(step)))
+        PluginStep::new(roster, index, run_seed, layout, initial).map(|step| ServerStep::Plugin(Box::new(step)))
     }
 
-    /// New weights, P values. Errors: a plugin failure, also when a new weight is not finite.
+    /// The slots that every client of a cohort receives with the weights, P values each, in the manifest's order.
+    pub fn broadcast(&self) -> Vec<&[f32]> {
+        match self {
+            ServerStep::Plain { .. } => Vec::new(),
+            ServerStep::Plugin(step) => step.broadcast.iter().map(|&slot| step.states[slot].as_slice()).collect(),
+        }
+    }
+
+    /// New weights, P values. `vectors`: sums of the plugin's own vectors. Errors: a plugin failure, also when a new weight is not finite.
     pub fn apply(
         &mut self,
         roster: &mut Roster,
         weights: &[f32],
         aggregated: &Aggregated,
+        vectors: &[VectorSum],
         facts: &RoundFacts,
         accepted: usize,
     ) -> Result<Vec<f32>> {
         match self {
             ServerStep::Plain { learning_rate } => plain(weights, &aggregated.update, *learning_rate),
             ServerStep::Plugin(step) => {
-                step.apply(&mut roster.members[step.index], weights, aggregated, facts, accepted)
+                step.apply(&mut roster.members[step.index], weights, aggregated, vectors, facts, accepted)
             }
         }
     }
@@ -88,30 +110,22 @@ fn plain(weights: &[f32], aggregate: &[f32], learning_rate: f32) -> Result<Vec<f
 }
 
 impl PluginStep {
-    fn new(roster: &Roster, index: usize, run_seed: u64, layout: &Layout) -> Result<Self> {
+    fn new(roster: &Roster, index: usize, run_seed: u64, layout: &Layout, initial: &Arc<[f32]>) -> Result<Self> {
         let member = &roster.members[index];
         let manifest = member.plugin.manifest();
         let frame = FRAME.min(layout.len());
-        let mut instance = open(&member.plugin, member.position(), run_seed, frame, layout)?;
+        let slots: Vec<_> = manifest.state.iter().filter(|slot| slot.scope == StateScope::Server).collect();
+        let payload = frame * (3 + slots.len() + manifest.vectors.len());
+        let mut instance = open(&member.plugin, member.position(), run_seed, payload, layout)?;
         let mut span = || -> Result<Span> { Ok(Span { buffer: instance.alloc(4 * frame)?, start: 0, len: frame }) };
         let (base, aggregate, out) = (span()?, span()?, span()?);
-        let (mut spans, mut states) = (Vec::new(), Vec::new());
-        for slot in manifest.state.iter().filter(|slot| slot.scope == StateScope::Server) {
-            let init = match &slot.init {
-                StateInit::Value(value) => *value,
-                StateInit::Weights(_) => {
-                    let text = format!("state `{}` starts at the weights, which this host does not do yet", slot.name);
-                    return Err(failure(&manifest.name, op::LAYOUT, text).into());
-                }
-                StateInit::Parameter(name) => member.plugin.parameters().f64(name).ok_or_else(|| {
-                    let text = format!("state `{}` starts at the parameter `{name}`, which is not a number", slot.name);
-                    failure(&manifest.name, op::LAYOUT, text)
-                })?,
-            };
-            spans.push(span()?);
-            states.push(vec![init as f32; layout.len()]);
-        }
-        Ok(PluginStep { index, name: manifest.name.clone(), instance, base, aggregate, out, spans, states })
+        let sums = manifest.vectors.iter().map(|_| span()).collect::<Result<_>>()?;
+        let spans = slots.iter().map(|_| span()).collect::<Result<_>>()?;
+        let start = |slot| SlotInit::new(&member.plugin, slot, initial).map(|init| init.values(initial.len(), initial));
+        let states = slots.iter().map(|slot| start(slot)).collect::<Result<_, _>>()?;
+        let broadcast = (0..slots.len()).filter(|&slot| slots[slot].broadcast).collect();
+        let name = manifest.name.clone();
+        Ok(PluginStep { index, name, instance, base, aggregate, out, sums, spans, states, broadcast })
     }
 
     fn apply(
@@ -119,6 +133,7 @@ impl PluginStep {
         member: &mut Member,
         weights: &[f32],
         aggregated: &Aggregated,
+        vectors: &[VectorSum],
         facts: &RoundFacts,
         accepted: usize,
     ) -> Result<Vec<f32>> {
@@ -128,7 +143,8 @@ impl PluginStep {
             .with("accepted", accepted as i64)
             .with("weight_sum", aggregated.weight_sum)
             .with("denominator", aggregated.denominator)
-            .with("aggregate_norm2", norm2(aggregate));
+            .with("aggregate_norm2", norm2(aggregate))
+            .with("vector_weight_sums", vectors.iter().map(|vector| vector.weight_sum).collect::<Vec<f64>>());
         if !member.plugin.manifest().needs.is_empty() {
             message = ClientRow::tell(message, &aggregated.clients, &aggregated.weights);
         }
@@ -140,7 +156,7 @@ impl PluginStep {
         let mut new = vec![0.0; weights.len()];
         for (unit, out) in new.chunks_mut(FRAME).enumerate() {
             let start = unit * FRAME;
-            self.frame(start, &weights[start..][..out.len()], &aggregate[start..][..out.len()], out)?;
+            self.frame(start, weights, aggregate, vectors, out)?;
         }
         match new.iter().position(|w| !w.is_finite()) {
             None => Ok(new),
@@ -151,21 +167,32 @@ impl PluginStep {
         }
     }
 
-    fn frame(&mut self, start: usize, weights: &[f32], aggregate: &[f32], out: &mut [f32]) -> Result<()> {
+    /// The step on the elements from `start` on, as many as `out` has.
+    fn frame(
+        &mut self,
+        start: usize,
+        weights: &[f32],
+        aggregate: &[f32],
+        vectors: &[VectorSum],
+        out: &mut [f32],
+    ) -> Result<()> {
         let n = out.len();
         let cut = |span: Span| Span { len: n, ..span };
         let instance = self.instance.as_mut();
-        instance.floats_mut(cut(self.base)).copy_from_slice(weights);
-        instance.floats_mut(cut(self.aggregate)).copy_from_slice(aggregate);
-        let states: Vec<Span> = self.spans.iter().map(|&s| cut(s)).collect();
-        for (span, state) in states.iter().zip(&self.states) {
-            instance.floats_mut(*span).copy_from_slice(&state[start..start + n]);
-        }
+        let mut put = |span: Span, values: &[f32]| {
+            instance.floats_mut(span).copy_from_slice(&values[start..start + n]);
+        };
+        let rows: Vec<Span> = [self.aggregate].iter().chain(&self.sums).map(|&span| cut(span)).collect();
+        let states: Vec<Span> = self.spans.iter().map(|&span| cut(span)).collect();
+        put(cut(self.base), weights);
+        let sums = vectors.iter().map(|vector| vector.sum.as_slice());
+        rows.iter().zip([aggregate].into_iter().chain(sums)).for_each(|(&span, row)| put(span, row));
+        states.iter().zip(&self.states).for_each(|(&span, state)| put(span, state));
         let block = Block {
             offset: start as u64,
             unit: (start / FRAME) as u32,
             n,
-            rows: &[cut(self.aggregate)],
+            rows: &rows,
             base: Some(cut(self.base)),
             states: &states,
             out: Some(cut(self.out)),

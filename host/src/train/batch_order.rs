@@ -8,6 +8,7 @@
 //! epoch e of a client's life  rows as given, shuffled by Stream(seed, BatchOrder, 2³¹ + e, client) from word 0 on
 //! batch b of an epoch         rows b·B .. min((b + 1)·B, n) of that order: the last one may be smaller
 //! ```
+//! Personal phases read streams of purpose PersonalOrder in place of BatchOrder, one for each phase.
 //! A shuffle of n rows reads 2·(n − 1) words, plus two for each rejected draw (probability below n·2⁻⁶⁴ each), so
 //! epochs of one round, 4·n words apart, read disjoint parts of the stream. A persistent iterator counts epochs over
 //! the client's whole life and marks them by the top bit of the round word, which no round number reaches.
@@ -75,10 +76,14 @@ impl<'a> Batches<'a> {
     }
 
     fn stream(&self, epoch: u64) -> Stream {
-        let BatchOrder { seed, round, client, .. } = self.order;
+        let BatchOrder { seed, round, client, phase, .. } = self.order;
+        let purpose = match phase {
+            0 => Purpose::BatchOrder,
+            phase => Purpose::PersonalOrder { phase },
+        };
         match self.order.steps_before {
-            None => Stream::new(seed, Purpose::BatchOrder, round, client).at(4 * self.rows.len() as u64 * epoch),
-            Some(_) => Stream::new(seed, Purpose::BatchOrder, LIFETIME_EPOCHS + epoch, client),
+            None => Stream::new(seed, purpose, round, client).at(4 * self.rows.len() as u64 * epoch),
+            Some(_) => Stream::new(seed, purpose, LIFETIME_EPOCHS + epoch, client),
         }
     }
 }
@@ -94,7 +99,7 @@ mod tests {
     use super::*;
 
     fn order(round: u64, client: u64) -> BatchOrder {
-        BatchOrder { seed: 42, round, client, steps_before: None, shuffle: true }
+        BatchOrder { seed: 42, round, client, phase: 0, steps_before: None, shuffle: true }
     }
 
     fn rows(n: u32) -> Vec<u32> {
@@ -119,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn round_client_and_seed_each_give_another_order() {
+    fn round_client_seed_and_phase_each_give_another_order() {
         let rows = rows(50);
         let first = batch_list(order(1, 1), &rows, 50, 1);
         assert_eq!(first, batch_list(order(1, 1), &rows, 50, 1));
@@ -127,6 +132,8 @@ mod tests {
         assert_ne!(first, batch_list(order(1, 2), &rows, 50, 1));
         assert_ne!(first, batch_list(BatchOrder { seed: 43, ..order(1, 1) }, &rows, 50, 1));
         assert_ne!(first, batch_list(BatchOrder { steps_before: Some(0), ..order(1, 1) }, &rows, 50, 1));
+        let personal = |phase| batch_list(BatchOrder { phase, ..order(1, 1) }, &rows, 50, 1);
+        assert!(personal(1) != first && personal(2) != first && personal(1) != personal(2));
     }
 
     #[test]

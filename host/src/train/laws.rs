@@ -40,7 +40,7 @@ fn pixels() -> Arc<Dataset> {
 
 /// A shipped model, trained by its plan and by its Burn module.
 fn shipped(name: config::ModelName, data: &Dataset) -> [Arc<dyn Model>; 2] {
-    let config = config::Model { name, hidden: vec![8, 5], init: None };
+    let config = config::Model { name, hidden: Some(vec![8, 5]), init: None };
     [model_from_config, model_through_burn].map(|make| make(&config, data).unwrap())
 }
 
@@ -54,7 +54,7 @@ fn task<'a>(start: &'a [f32], rows: &'a [u32]) -> LocalTask<'a> {
         momentum: 0.0,
         weight_decay: 0.0,
         terms: &[],
-        order: BatchOrder { seed: 42, round: 1, client: 3, steps_before: None, shuffle: true },
+        order: BatchOrder { seed: 42, round: 1, client: 3, phase: 0, steps_before: None, shuffle: true },
     }
 }
 
@@ -105,13 +105,51 @@ fn prox_leaves_the_first_step_alone_and_pulls_from_the_second_on() {
 }
 
 #[test]
+fn terms_with_slots_follow_the_formula_by_hand() {
+    // The gradient at 0 is (−1/4, 1, −1/4) (above), the learning rate 1/2.
+    // linear, scale 2, s = (1, 0, −1): g = (7/4, 1, −9/4). prox with mu 4 towards s: g = (−1/4 − 4, 1, −1/4 + 4).
+    let data = four_rows();
+    for model in shipped(config::ModelName::Logistic, &data) {
+        let mut trainer = model.trainer(data.clone()).unwrap();
+        let (slot, rows) = ([1.0, 0.0, -1.0], [0, 1, 2, 3]);
+        let once = task(&[0.0; 3], &rows);
+        let linear = [Term::Linear { scale: 2.0, slot: &slot[..] }];
+        assert_eq!(train(&mut *trainer, &LocalTask { terms: &linear, ..once.clone() }).0, [-0.875, -0.5, 1.125]);
+        let prox = [Term::ProxToward { mu: 4.0, toward: &slot[..] }];
+        assert_eq!(train(&mut *trainer, &LocalTask { terms: &prox, ..once }).0, [2.125, -0.5, -1.875]);
+    }
+}
+
+#[test]
+fn prox_toward_the_received_weights_is_prox_bit_for_bit() {
+    let data = pixels();
+    let [plan, burn] = shipped(config::ModelName::Mlp, &data);
+    for model in [plan, burn, Arc::new(normed())] {
+        let mut trainer = model.trainer(data.clone()).unwrap();
+        let (start, rows) = (model.initial_weights(1).unwrap(), [3, 1, 4, 15, 9, 2, 6]);
+        let base = LocalTask { steps: 9, batch_size: 3, momentum: 0.9, ..task(&start, &rows) };
+        let toward = [Term::ProxToward { mu: 0.3, toward: &start[..] }];
+        let slot = train(&mut *trainer, &LocalTask { terms: &toward, ..base.clone() });
+        assert_eq!(slot, train(&mut *trainer, &LocalTask { terms: &[Term::Prox { mu: 0.3 }], ..base.clone() }));
+        assert_ne!(slot.0, train(&mut *trainer, &base).0);
+    }
+}
+
+#[test]
 fn zero_coefficients_are_no_terms_bit_for_bit() {
     let data = pixels();
     for model in shipped(config::ModelName::Mlp, &data) {
         let mut trainer = model.trainer(data.clone()).unwrap();
         let (start, rows) = (model.initial_weights(1).unwrap(), [3, 1, 4, 15, 9, 2, 6]);
         let plain = LocalTask { steps: 9, batch_size: 3, momentum: 0.9, weight_decay: 0.01, ..task(&start, &rows) };
-        let terms = [Term::Prox { mu: 0.0 }, Term::L2 { lambda: 0.0 }, Term::LearningRateScale { factor: 1.0 }];
+        let slot = model.initial_weights(2).unwrap();
+        let terms = [
+            Term::Prox { mu: 0.0 },
+            Term::ProxToward { mu: 0.0, toward: &slot[..] },
+            Term::Linear { scale: 0.0, slot: &slot },
+            Term::L2 { lambda: 0.0 },
+            Term::LearningRateScale { factor: 1.0 },
+        ];
         assert_eq!(train(&mut *trainer, &plain), train(&mut *trainer, &LocalTask { terms: &terms, ..plain }));
     }
 }
@@ -298,7 +336,7 @@ fn initial_weights_come_from_the_named_file() {
     let [plain, _] = shipped(config::ModelName::Logistic, &data);
     let weights: Vec<f32> = (0..plain.layout().len()).map(|i| i as f32).collect();
     weights_file::save(&path, plain.layout(), &weights, &Default::default()).unwrap();
-    let config = config::Model { name: config::ModelName::Logistic, hidden: Vec::new(), init: Some(path) };
+    let config = config::Model { name: config::ModelName::Logistic, hidden: None, init: Some(path) };
     assert_eq!(model_from_config(&config, &data).unwrap().initial_weights(42).unwrap(), weights);
 }
 

@@ -94,10 +94,16 @@ impl Layout {
 }
 
 /// A term that a client plugin adds to the local objective, fused into the optimizer step.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Term {
+///
+/// `S` stands for a vector of P values: a name for it in a plan, the values themselves (`&[f32]`) in a [`LocalTask`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Term<S> {
     /// (mu/2)·‖w − w_received‖²: adds mu·(w − w_received) to the gradient (FedProx, arXiv:1812.06127, eq. 2).
     Prox { mu: f32 },
+    /// (mu/2)·‖w − s‖² with s = `toward`: adds mu·(w − s) to the gradient (Ditto, arXiv:2012.04221, Algorithm 1).
+    ProxToward { mu: f32, toward: S },
+    /// scale·⟨s, w⟩ with s = `slot`: adds scale·s to the gradient (SCAFFOLD, arXiv:1910.06378, eq. 3; FedDyn).
+    Linear { scale: f32, slot: S },
     /// (lambda/2)·‖w‖².
     L2 { lambda: f32 },
     /// Scales the whole gradient so that its norm is at most `max_norm`, before the other terms.
@@ -106,12 +112,24 @@ pub enum Term {
     LearningRateScale { factor: f32 },
 }
 
-impl Term {
+impl<S> Term<S> {
     /// By what the term multiplies the learning rate.
     pub fn learning_rate_factor(&self) -> f64 {
         match self {
             Term::LearningRateScale { factor } => f64::from(*factor),
             _ => 1.0,
+        }
+    }
+
+    /// The same term with its vector, if it has one, told otherwise.
+    pub fn map<'s, T>(&'s self, slot: impl FnOnce(&'s S) -> T) -> Term<T> {
+        match self {
+            Term::Prox { mu } => Term::Prox { mu: *mu },
+            Term::ProxToward { mu, toward } => Term::ProxToward { mu: *mu, toward: slot(toward) },
+            Term::Linear { scale, slot: direction } => Term::Linear { scale: *scale, slot: slot(direction) },
+            Term::L2 { lambda } => Term::L2 { lambda: *lambda },
+            Term::ClipGrad { max_norm } => Term::ClipGrad { max_norm: *max_norm },
+            Term::LearningRateScale { factor } => Term::LearningRateScale { factor: *factor },
         }
     }
 }
@@ -122,6 +140,8 @@ pub struct BatchOrder {
     pub seed: u64,
     pub round: u64,
     pub client: u64,
+    /// 0 for the phase that is uploaded; personal phases have a number of their own.
+    pub phase: u32,
     /// Steps that the client took in earlier rounds, when its iterator persists; else `None`.
     pub steps_before: Option<u64>,
     pub shuffle: bool,
@@ -130,7 +150,7 @@ pub struct BatchOrder {
 /// Everything that one client's local training depends on.
 #[derive(Clone, Debug)]
 pub struct LocalTask<'a> {
-    /// Received weights, P.
+    /// The weights that training starts from and that `prox` pulls to, P.
     pub start: &'a [f32],
     /// The client's rows of the training set, not empty.
     pub rows: &'a [u32],
@@ -140,7 +160,8 @@ pub struct LocalTask<'a> {
     pub learning_rate: f64,
     pub momentum: f64,
     pub weight_decay: f64,
-    pub terms: &'a [Term],
+    /// Vectors of terms have P values in flat order.
+    pub terms: &'a [Term<&'a [f32]>],
     pub order: BatchOrder,
 }
 

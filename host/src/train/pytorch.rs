@@ -172,7 +172,7 @@ impl Case {
     }
 
     fn made_by(&self, make: Make) -> Arc<dyn Model> {
-        let config = config::Model { name: self.model, hidden: self.hidden.to_vec(), init: None };
+        let config = config::Model { name: self.model, hidden: Some(self.hidden.to_vec()), init: None };
         make(&config, &self.data()).unwrap()
     }
 
@@ -181,7 +181,7 @@ impl Case {
     }
 
     fn order(&self) -> BatchOrder {
-        BatchOrder { seed: 7, round: 3, client: 11, steps_before: None, shuffle: true }
+        BatchOrder { seed: 7, round: 3, client: 11, phase: 0, steps_before: None, shuffle: true }
     }
 
     fn steps(&self) -> u64 {

@@ -3,7 +3,8 @@
 //! ```text
 //! g ← g · min(1, max_norm / ‖g‖)                    clip-grad, over the whole gradient
 //! g ← g + weight_decay · w                          weight decay
-//! g ← g + mu · (w − w_received),  g + lambda · w    prox and L2 terms, in the order given
+//! g ← g + mu · (w − w_received),  g + mu · (w − s)
+//!     g + lambda · w,  g + scale · s                prox, L2 and linear terms, in the order given
 //! v ← momentum · v + g                              v = 0 before the first step (PyTorch's form, no dampening)
 //! w ← w − lr · v
 //! ```
@@ -24,15 +25,15 @@ pub struct Update<'a> {
     momentum: f32,
     weight_decay: f32,
     max_norm: Option<f32>,
-    pulls: Vec<Pull>,
-    start: &'a [f32],
+    pulls: Vec<Pull<'a>>,
 }
 
-/// A term that pulls the weights towards a point.
+/// A term that changes the gradient element by element. Vectors are P long.
 #[derive(Clone, Copy, Debug)]
-enum Pull {
-    ToReceived(f32),
+enum Pull<'a> {
+    To(f32, &'a [f32]),
     ToZero(f32),
+    Along(f32, &'a [f32]),
 }
 
 impl<'a> Update<'a> {
@@ -43,13 +44,15 @@ impl<'a> Update<'a> {
             weight_decay: task.weight_decay as f32,
             max_norm: None,
             pulls: Vec::new(),
-            start: task.start,
         };
         for term in task.terms {
             match *term {
-                Term::Prox { mu } if mu != 0.0 => update.pulls.push(Pull::ToReceived(mu)),
-                Term::L2 { lambda } if lambda != 0.0 => update.pulls.push(Pull::ToZero(lambda)),
-                Term::Prox { .. } | Term::L2 { .. } => {}
+                Term::Prox { mu: 0.0 } | Term::ProxToward { mu: 0.0, .. } => {}
+                Term::L2 { lambda: 0.0 } | Term::Linear { scale: 0.0, .. } => {}
+                Term::Prox { mu } => update.pulls.push(Pull::To(mu, task.start)),
+                Term::ProxToward { mu, toward } => update.pulls.push(Pull::To(mu, toward)),
+                Term::L2 { lambda } => update.pulls.push(Pull::ToZero(lambda)),
+                Term::Linear { scale, slot } => update.pulls.push(Pull::Along(scale, slot)),
                 Term::ClipGrad { max_norm } => {
                     update.max_norm = Some(update.max_norm.map_or(max_norm, |smaller| smaller.min(max_norm)));
                 }
@@ -87,11 +90,10 @@ impl<'a> Update<'a> {
         velocity: &mut [f32],
         clip_factor: f32,
     ) {
-        let received = &self.start[offset..offset + weights.len()];
         for first in (0..weights.len()).step_by(BLOCK) {
             let range = first..weights.len().min(first + BLOCK);
             let (w, g) = (&mut weights[range.clone()], &mut gradient[range.clone()]);
-            self.correct(w, g, &received[range.clone()], clip_factor);
+            self.correct(offset + first, w, g, clip_factor);
             if self.has_momentum() {
                 let v = &mut velocity[range];
                 accumulate(v, self.momentum, g);
@@ -102,7 +104,8 @@ impl<'a> Update<'a> {
         }
     }
 
-    fn correct(&self, w: &[f32], g: &mut [f32], received: &[f32], clip_factor: f32) {
+    /// Clip factor, weight decay and terms on the elements from `offset` of the flat vector on.
+    fn correct(&self, offset: usize, w: &[f32], g: &mut [f32], clip_factor: f32) {
         if clip_factor != 1.0 {
             g.iter_mut().for_each(|g| *g *= clip_factor);
         }
@@ -112,9 +115,10 @@ impl<'a> Update<'a> {
         for pull in &self.pulls {
             match *pull {
                 Pull::ToZero(lambda) => add_scaled(g, lambda, w),
-                Pull::ToReceived(mu) => {
-                    for ((g, w), w0) in g.iter_mut().zip(w).zip(received) {
-                        *g += mu * (w - w0);
+                Pull::Along(scale, vector) => add_scaled(g, scale, &vector[offset..]),
+                Pull::To(mu, point) => {
+                    for ((g, w), point) in g.iter_mut().zip(w).zip(&point[offset..]) {
+                        *g += mu * (w - point);
                     }
                 }
             }
@@ -122,9 +126,10 @@ impl<'a> Update<'a> {
     }
 }
 
-fn add_scaled(g: &mut [f32], factor: f32, w: &[f32]) {
-    for (g, w) in g.iter_mut().zip(w) {
-        *g += factor * w;
+/// `vector` may be longer than `g`.
+fn add_scaled(g: &mut [f32], factor: f32, vector: &[f32]) {
+    for (g, x) in g.iter_mut().zip(vector) {
+        *g += factor * x;
     }
 }
 
@@ -146,7 +151,7 @@ mod tests {
     use crate::train::BatchOrder;
 
     /// Steps with a constant gradient; every number below is exact in `f32`.
-    fn steps(count: usize, momentum: f64, weight_decay: f64, terms: &[Term]) -> Vec<Vec<f32>> {
+    fn steps(count: usize, momentum: f64, weight_decay: f64, terms: &[Term<&[f32]>]) -> Vec<Vec<f32>> {
         let start = [1.0, -2.0, 0.5];
         let task = LocalTask {
             start: &start,
@@ -157,7 +162,7 @@ mod tests {
             momentum,
             weight_decay,
             terms,
-            order: BatchOrder { seed: 0, round: 0, client: 0, steps_before: None, shuffle: false },
+            order: BatchOrder { seed: 0, round: 0, client: 0, phase: 0, steps_before: None, shuffle: false },
         };
         let update = Update::new(&task);
         let (mut w, mut v) = (start.to_vec(), vec![0.0; 3]);
@@ -185,6 +190,28 @@ mod tests {
     }
 
     #[test]
+    fn prox_toward_a_slot_pulls_to_it_from_the_first_step_on() {
+        // mu = 1/4, s = (0, 2, 1/2). g = (4, 0, −3) + ((1 − 0), (−2 − 2), (1/2 − 1/2))/4 = (4.25, −1, −3); w −= g/2.
+        let terms = [Term::ProxToward { mu: 0.25, toward: &[0.0, 2.0, 0.5][..] }];
+        assert_eq!(steps(1, 0.0, 0.0, &terms), [[-1.125, -1.5, 2.0]]);
+    }
+
+    #[test]
+    fn a_linear_term_shifts_every_gradient_by_the_scaled_slot() {
+        // −1/2·(2, −4, 1): g = (3, 2, −3.5) in both steps, w −= g/2.
+        let terms = [Term::Linear { scale: -0.5, slot: &[2.0, -4.0, 1.0][..] }];
+        assert_eq!(steps(2, 0.0, 0.0, &terms), [[-0.5, -3.0, 2.25], [-2.0, -4.0, 4.0]]);
+        // With momentum 1/2 the shift is part of what accumulates: v = (3, 2, −3.5), then (4.5, 3, −5.25).
+        assert_eq!(steps(2, 0.5, 0.0, &terms), [[-0.5, -3.0, 2.25], [-2.75, -4.5, 4.875]]);
+    }
+
+    #[test]
+    fn prox_toward_the_received_weights_is_prox_bit_for_bit() {
+        let toward = [Term::ProxToward { mu: 0.3, toward: &[1.0, -2.0, 0.5][..] }];
+        assert_eq!(steps(5, 0.9, 0.1, &toward), steps(5, 0.9, 0.1, &[Term::Prox { mu: 0.3 }]));
+    }
+
+    #[test]
     fn momentum_and_weight_decay_follow_pytorch() {
         // Decay 1/2: g = (4.5, −1, −2.75), v = g, w = (−1.25, −1.5, 1.875).
         // Then g = (4 − 0.625, −0.75, −3 + 0.9375); v = v/2 + g = (5.625, −1.25, −3.4375); w −= v/2.
@@ -202,7 +229,13 @@ mod tests {
 
     #[test]
     fn zero_coefficients_and_a_scale_of_one_are_no_terms_bit_for_bit() {
-        let none = [Term::Prox { mu: 0.0 }, Term::L2 { lambda: 0.0 }, Term::LearningRateScale { factor: 1.0 }];
+        let none = [
+            Term::Prox { mu: 0.0 },
+            Term::ProxToward { mu: 0.0, toward: &[f32::NAN; 3][..] },
+            Term::Linear { scale: 0.0, slot: &[f32::NAN; 3] },
+            Term::L2 { lambda: 0.0 },
+            Term::LearningRateScale { factor: 1.0 },
+        ];
         assert_eq!(steps(3, 0.25, 0.125, &none), steps(3, 0.25, 0.125, &[]));
         assert_eq!(steps(1, 0.0, 0.0, &[Term::LearningRateScale { factor: 0.5 }]), [[0.0, -2.0, 1.25]]);
     }

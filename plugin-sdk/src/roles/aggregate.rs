@@ -61,6 +61,8 @@ pub trait Aggregate: Plugin {
     }
 }
 
+/// The word of manifests.
+pub const KIND: &str = "aggregate";
 pub const IS_STAGE: bool = false;
 pub const DECIDES: bool = true;
 

@@ -32,6 +32,8 @@ pub trait Attack: Plugin {
     fn attack(&mut self, attacked: Attacked<'_>) -> Result<()>;
 }
 
+/// The word of manifests.
+pub const KIND: &str = "attack";
 pub const IS_STAGE: bool = false;
 pub const DECIDES: bool = false;
 

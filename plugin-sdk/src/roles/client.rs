@@ -54,6 +54,8 @@ pub trait Client: Plugin {
     }
 }
 
+/// The word of manifests.
+pub const KIND: &str = "client";
 pub const IS_STAGE: bool = false;
 pub const DECIDES: bool = false;
 

@@ -49,6 +49,8 @@ pub trait Compress: Plugin {
     fn decode(&mut self, input: Input<'_>, target: Target<'_>) -> Result<()>;
 }
 
+/// The word of manifests.
+pub const KIND: &str = "compress";
 pub const IS_STAGE: bool = true;
 pub const DECIDES: bool = false;
 

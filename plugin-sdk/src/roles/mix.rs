@@ -69,9 +69,15 @@ impl Gram<'_> {
         self.examples
     }
 
+    /// Inner product of rows `i` and `j`, each minus the common origin. Of sums of rows whose coefficients add up to 0 it
+    /// tells norms and inner products, whatever the origin, and more exactly than distances do where one row is huge.
+    pub fn product(&self, i: usize, j: usize) -> f64 {
+        self.table[i * self.rows + j]
+    }
+
     /// Squared Euclidean distance of rows `i` and `j`, at least 0.
     pub fn dist2(&self, i: usize, j: usize) -> f64 {
-        (self.at(i, i) + self.at(j, j) - 2.0 * self.at(i, j)).max(0.0)
+        (self.product(i, i) + self.product(j, j) - 2.0 * self.product(i, j)).max(0.0)
     }
 
     /// Squared Euclidean norm of row `i`, where row `zero` is the extra row of zeros.
@@ -81,11 +87,7 @@ impl Gram<'_> {
 
     /// Inner product of rows `i` and `j`, where row `zero` is the extra row of zeros.
     pub fn dot(&self, i: usize, j: usize, zero: usize) -> f64 {
-        self.at(i, j) - self.at(i, zero) - self.at(j, zero) + self.at(zero, zero)
-    }
-
-    fn at(&self, i: usize, j: usize) -> f64 {
-        self.table[i * self.rows + j]
+        self.product(i, j) - self.product(i, zero) - self.product(j, zero) + self.product(zero, zero)
     }
 }
 
@@ -120,6 +122,8 @@ pub trait Mix: Plugin {
     fn decide(&mut self, gram: &Gram<'_>, decision: Decision<'_>) -> Result<()>;
 }
 
+/// The word of manifests.
+pub const KIND: &str = "mix";
 pub const IS_STAGE: bool = false;
 pub const DECIDES: bool = true;
 

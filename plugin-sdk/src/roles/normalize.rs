@@ -51,6 +51,8 @@ pub trait Normalize: Plugin {
     }
 }
 
+/// The word of manifests.
+pub const KIND: &str = "normalize";
 pub const IS_STAGE: bool = true;
 pub const DECIDES: bool = false;
 

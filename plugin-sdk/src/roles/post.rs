@@ -55,6 +55,8 @@ pub trait Post: Plugin {
     fn apply(&mut self, piece: Piece<'_>) -> Result<()>;
 }
 
+/// The word of manifests.
+pub const KIND: &str = "post";
 pub const IS_STAGE: bool = true;
 pub const DECIDES: bool = false;
 

@@ -46,6 +46,8 @@ pub trait Select: Plugin {
     fn select(&mut self, clients: Clients<'_>, size: usize) -> Result<Vec<u32>>;
 }
 
+/// The word of manifests.
+pub const KIND: &str = "select";
 pub const IS_STAGE: bool = false;
 pub const DECIDES: bool = false;
 

@@ -99,6 +99,8 @@ pub trait ServerStep: Plugin {
     fn step(&mut self, step: Step<'_>) -> Result<()>;
 }
 
+/// The word of manifests.
+pub const KIND: &str = "server-step";
 pub const IS_STAGE: bool = false;
 pub const DECIDES: bool = false;
 

@@ -8,8 +8,8 @@ use super::{HostContext, foreign};
 use crate::plugin::{
     Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span,
     failure::{self, ALLOC, CREATE, CreateFailure, MAX_ERROR_BYTES, MAX_REPLY_BYTES},
-    loaded::Setup,
     operation_name, raw,
+    setup::Setup,
 };
 use colla_plugin_sdk::{
     Map,
@@ -68,7 +68,7 @@ unsafe impl Send for NativeInstance {}
 
 impl NativeInstance {
     pub fn new(table: &'static PluginV1, setup: &Setup<'_>) -> Result<Self, CreateFailure> {
-        let host = Box::new(HostContext { callbacks: setup.callbacks, log: setup.log.clone() });
+        let host = Box::new(HostContext { callbacks: setup.callbacks, rng: setup.rng, log: setup.log.clone() });
         let mut instance = NativeInstance {
             plugin: setup.plugin.into(),
             table,

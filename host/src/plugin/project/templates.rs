@@ -3,6 +3,8 @@
 //! Where in the flow: compiled in, so that the binary alone can make a project. `{{name}}` and `{{role}}` are filled in.
 //! What it never does: hold text of its own. What an author gets is what the tests compile.
 
+pub mod assemblyscript;
+
 /// A small working method of one role.
 pub struct Template {
     /// The word on the command line.
@@ -27,7 +29,12 @@ pub static TEMPLATES: &[Template] = &[
     template!("compress"),
     template!("aggregate"),
     template!("aggregate-rows"),
+    template!("aggregate-gram"),
+    template!("mix"),
+    template!("attack"),
     template!("server-step"),
+    template!("post"),
+    template!("select"),
 ];
 
 macro_rules! project_file {
@@ -64,6 +71,7 @@ pub static SDK: &[(&str, &str)] = sdk_sources![
     "error.rs",
     "export.rs",
     "host.rs",
+    "kinds.rs",
     "lib.rs",
     "log.rs",
     "macros.rs",

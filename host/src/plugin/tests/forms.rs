@@ -7,9 +7,13 @@ use std::sync::OnceLock;
 
 /// The native guest compiled with one `cfg`.
 fn native_bytes(cfg: &str) -> Vec<u8> {
+    native_bytes_with(cfg, &drawing())
+}
+
+fn native_bytes_with(cfg: &str, json: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let (manifest, library) = (folder.path().join("manifest.json"), folder.path().join("guest.wasm"));
-    std::fs::write(&manifest, MANIFEST).unwrap();
+    std::fs::write(&manifest, json).unwrap();
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/host/src/plugin/tests/native_guest.rs");
     let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let built = Command::new(compiler)
@@ -44,6 +48,7 @@ fn native_plugin() -> &'static Plugin {
 /// The WASM guest whose blocks do what the native guest's APPLY does.
 fn wasm_drawer() -> Plugin {
     Guest::new()
+        .manifest(&drawing())
         .imports(r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#)
         .with_block(
             "(call $draw (i32.load offset=16 (local.get 2)) (i32.load offset=20 (local.get 2))
@@ -150,6 +155,7 @@ fn wrong_requests_for_random_numbers_are_the_plugins_failure_in_both_forms() {
         assert_eq!(draw(&mut **instance, 0, rand_kind::U32, 0, 4).unwrap().len(), 4);
     }
     let outside = Guest::new()
+        .manifest(&drawing())
         .imports(r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#)
         .with_block(
             "(call $draw (i32.const 0) (i32.const 0) (i64.const 0) (i32.const 0) (i32.const -16) (i32.const 8))",
@@ -158,8 +164,21 @@ fn wrong_requests_for_random_numbers_are_the_plugins_failure_in_both_forms() {
 }
 
 #[test]
+fn a_plugin_whose_manifest_denies_draws_gets_none_in_either_form() {
+    let import = r#"(import "colla_v1" "rand_fill" (func (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
+    refused(
+        Guest::new().imports(import).load(),
+        "it imports `colla_v1.rand_fill`, but its manifest says `\"rng\": false`; say `\"rng\": true` if it draws",
+    );
+    let bytes = native_bytes_with("whole", MANIFEST);
+    let mut silent = load_native(&bytes, &[hash(&bytes)]).unwrap().instantiate(0, 0, 0).unwrap();
+    failed(draw(&mut *silent, rand_scope::RUN, rand_kind::U32, 0, 4), "APPLY: it failed with E_STATE");
+}
+
+#[test]
 fn drawing_for_ever_costs_fuel() {
     let guest = Guest::new()
+        .manifest(&drawing())
         .imports(r#"(import "colla_v1" "rand_fill" (func $draw (param i32 i32 i64 i32 i32 i32) (result i32)))"#)
         .with_block(
             "(loop $again (drop (call $draw (i32.const 0) (i32.const 0) (i64.const 0) (i32.const 2) (i32.const 4096)

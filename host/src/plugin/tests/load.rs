@@ -83,7 +83,7 @@ fn only_the_two_imports_of_the_abi_are_allowed_and_others_are_named() {
     );
     let both = r#"(import "colla_v1" "log" (func (param i32 i32 i32)))
         (import "colla_v1" "rand_fill" (func (param i32 i32 i64 i32 i32 i32) (result i32)))"#;
-    assert!(import(both).is_ok());
+    assert!(Guest::new().manifest(&drawing()).imports(both).load().is_ok());
 }
 
 #[test]

@@ -16,6 +16,11 @@ use std::collections::BTreeMap;
 const MANIFEST: &str = r#"{"abi":"1.0","name":"guest","version":"0.1.0","kinds":["aggregate"],"summary":"a test",
     "reduce":["rows"],"params":[{"name":"beta","type":"float","default":0.5,"min":0,"max":1,"doc":"d"}]}"#;
 
+/// [`MANIFEST`] of a plugin that draws random numbers.
+fn drawing() -> String {
+    MANIFEST.replace(r#""params""#, r#""rng":true,"params""#)
+}
+
 /// A module in WAT, whole and well-behaved.
 ///
 /// Its control calls echo their message, its block calls give the sum of the rows in `out` and copy `input` to

@@ -3,7 +3,7 @@
 //! The native ones are built here by `cargo dev plugins --native`.
 
 use super::*;
-use colla_plugin_sdk::abi::op;
+use colla_plugin_sdk::abi::{op, table};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,6 +24,12 @@ fn values(seed: u64, n: usize) -> Vec<f32> {
             _ => stream.normal() as f32,
         })
         .collect()
+}
+
+/// What is known of the clients, in rows of so many columns.
+fn cohort(columns: usize) -> Vec<f64> {
+    let row = |k: usize| [10.0 + k as f64, 5.0, 0.5, 0.0, 0.75, 0.3 * k as f64, 2.0 + k as f64];
+    (0..K).flat_map(|k| row(k)[..columns].to_vec()).collect()
 }
 
 /// An instance and everything that it has answered so far.
@@ -49,7 +55,7 @@ impl Driver {
             Ok(done) => format!("{done:?}").into_bytes(),
             Err(failure) => failure.to_string().into_bytes(),
         });
-        for span in block.states.iter().copied().chain(block.out) {
+        for span in block.states.iter().chain(block.rows_out).copied().chain(block.out) {
             self.transcript.extend(bytemuck::cast_slice::<f32, u8>(self.instance.floats(span)));
         }
         if let Some(span) = block.mix_out {
@@ -74,18 +80,53 @@ impl Driver {
     }
 
     fn aggregate(&mut self) {
-        let table: Vec<f64> = (0..K).flat_map(|k| [10.0 + k as f64, 5.0, 0.5, 0.0]).collect();
-        let (table, weights) = (self.doubles(&table), self.doubles(&[0.0; K]));
-        self.block(op::WEIGH, &Block { k: K, table: Some(table), mix_out: Some(weights), ..Block::default() });
-        let sums = Map::new().with("weight_sum", 91.0).with("accepted", 7i64).with("cohort", 7i64);
-        let sums = sums.with("num_clients", 100i64).with("expected_cohort", 7.0);
-        self.call(op::DENOMINATOR, sums);
+        // Before training and after it; a rule that needs what is not there yet refuses the first.
+        for columns in [table::COLUMNS, table::COLUMNS_AFTER] {
+            let table = cohort(columns);
+            let (places, out) = (self.doubles(&table), self.doubles(&[0.0; K]));
+            self.block(op::WEIGH, &Block { k: K, table: Some(places), mix_out: Some(out), ..Block::default() });
+            let weights = self.instance.doubles(out).to_vec();
+            let sums = Map::new().with("weight_sum", 91.0).with("accepted", 7i64).with("cohort", 7i64);
+            let sums = sums.with("num_clients", 100i64).with("expected_cohort", 7.0).with("weights", weights);
+            self.call(op::DENOMINATOR, sums.with("columns", columns as i64).with("table", table));
+        }
+        self.decide();
         let rows: Vec<Span> = (0..K).map(|k| self.floats(k as u64, N)).collect();
         let (weights, out) = (self.doubles(&[13.0; K]), self.floats(99, N));
         self.block(
             op::REDUCE,
             &Block { n: N, rows: &rows, weights: Some(weights), out: Some(out), ..Block::default() },
         );
+    }
+
+    /// DECIDE_PLAN and DECIDE on a Gram matrix, of which the plugin sees as much as it asked for.
+    fn decide(&mut self) {
+        let Some(plan) = self.call(op::DECIDE_PLAN, Map::new().with("rows", K as i64)) else { return };
+        let extra = plan.list("extra").unwrap_or_default().len();
+        let rows: Vec<Vec<f32>> = (0..K + extra).map(|k| values(20 + k as u64, N)).collect();
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>();
+        let gram: Vec<f64> = rows.iter().flat_map(|a| rows.iter().map(|b| dot(a, b)).collect::<Vec<_>>()).collect();
+        let rows_out = plan.i64("rows_out").unwrap_or(1) as usize;
+        let (table, weights) = (self.doubles(&gram), self.doubles(&vec![13.0; rows.len()]));
+        let mixing = self.doubles(&vec![f64::NAN; rows_out * rows.len()]);
+        let (table, weights, mix_out) = (Some(table), Some(weights), Some(mixing));
+        self.block(op::DECIDE, &Block { k: rows.len(), table, weights, mix_out, ..Block::default() });
+    }
+
+    fn attack(&mut self) {
+        let rows: Vec<Span> = (0..K).map(|k| self.floats(k as u64, N)).collect();
+        let (base, out, table) = (self.floats(30, N), self.floats(31, N), self.doubles(&[10.0, 3.0, 1.0]));
+        for rows in [&rows[..], &[]] {
+            let (table, base, out) = (Some(table), Some(base), Some(out));
+            self.block(op::ATTACK, &Block { n: N, rows, k: rows.len(), table, base, out, ..Block::default() });
+        }
+    }
+
+    fn select(&mut self) {
+        let table: Vec<f64> =
+            (0..20).flat_map(|k| [f64::from(k * 7 % 5), f64::from(k) / 3.0, f64::from(k % 4)]).collect();
+        let (table, chosen) = (self.doubles(&table), self.doubles(&[0.0; 6]));
+        self.block(op::SELECT, &Block { k: 20, table: Some(table), mix_out: Some(chosen), ..Block::default() });
     }
 
     fn server_step(&mut self, slots: usize) {
@@ -102,9 +143,27 @@ impl Driver {
         self.block(op::STEP, &block);
     }
 
-    fn client(&mut self) {
+    fn client(&mut self, slots: usize, vectors: usize) {
         let begin = Map::new().with("round", 2i64).with("client", 3i64).with("num_examples", 40i64);
         self.call(op::CLIENT_BEGIN, begin.with("broadcast", Map::new()));
+        let (local, received) = (self.floats(1, N), self.floats(2, N));
+        let states: Vec<Span> = (0..slots).map(|slot| self.floats(10 + slot as u64, N)).collect();
+        let rows_out: Vec<Span> = (0..vectors).map(|vector| self.floats(40 + vector as u64, N)).collect();
+        let table = Some(self.doubles(&[40.0, 5.0, 0.5, 0.0, 0.75]));
+        let (rows, base) = (&[local][..], Some(received));
+        let block = Block { n: N, rows, base, table, states: &states, rows_out: &rows_out, ..Block::default() };
+        self.block(op::CLIENT_END, &block);
+    }
+
+    /// POST_BEGIN as a data-plane instance gets it, by SYNC as well.
+    fn post(&mut self) {
+        let begin =
+            Map::new().with("round", 2i64).with("cohort", 7i64).with("accepted", 7i64).with("num_clients", 100i64);
+        let begin = begin.with("expected_cohort", 7.0).with("sampling", "poisson").with("weight_sum", 91.0);
+        let begin = begin.with("max_weight", 13.0).with("denominator", 91.0).with("norm_bound", 1.0);
+        if let Some(reply) = self.call(op::POST_BEGIN, begin.with("sensitivity", 0.25)) {
+            self.call(op::SYNC, reply);
+        }
     }
 
     /// The measures that any of the plans may ask for, of one frame that is the whole vector.
@@ -126,13 +185,18 @@ impl Driver {
             .collect()
     }
 
-    fn stage(&mut self, capacity: Option<usize>) {
+    fn stage(&mut self, capacity: Option<usize>, max_header: usize) {
         let vector = values(5, N);
         let measures = self.measures(&vector);
         let table = Some(self.doubles(&measures));
         let piece = self.floats(5, N);
         let Some(capacity) = capacity else {
-            self.block(op::APPLY, &Block { n: N, table, out: Some(piece), ..Block::default() });
+            let header = (max_header > 0).then(|| span(self.instance.alloc(max_header).unwrap(), 0, max_header));
+            let block = Block { n: N, table, out: Some(piece), output: header, ..Block::default() };
+            if let (Some(done), Some(header)) = (self.block(op::APPLY, &block), header) {
+                let input = Some(span(header.buffer, 0, done.output_len));
+                self.block(op::UNDO, &Block { n: N, input, out: Some(piece), ..Block::default() });
+            }
             return;
         };
         let output = span(self.instance.alloc(capacity).unwrap(), 0, capacity);
@@ -158,15 +222,21 @@ fn transcript(plugin: &Plugin) -> Vec<u8> {
     driver.call(op::ROUND_BEGIN, Map::new().with("round", 2i64));
     for role in &manifest.kinds {
         match role {
-            Role::Client => driver.client(),
+            Role::Client => driver.client(manifest.state.len(), manifest.vectors.len()),
             Role::Aggregate => driver.aggregate(),
             Role::ServerStep => driver.server_step(manifest.state.len()),
-            Role::Normalize | Role::Post => driver.stage(None),
+            Role::Normalize => driver.stage(None, manifest.max_header),
+            Role::Post => {
+                driver.post();
+                driver.stage(None, 0);
+            }
             Role::Compress => {
                 let max = manifest.max_encoded.unwrap();
-                driver.stage(Some(N * max.num / max.den + max.plus));
+                driver.stage(Some(N * max.num / max.den + max.plus), 0);
             }
-            Role::Attack | Role::Mix | Role::Select => {}
+            Role::Mix => driver.decide(),
+            Role::Attack => driver.attack(),
+            Role::Select => driver.select(),
         }
     }
     driver.call(op::SAVE, Map::new());

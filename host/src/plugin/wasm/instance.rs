@@ -10,9 +10,9 @@ use super::{
 use crate::plugin::{
     Block, Buffer, Callbacks, Done, Instance, PluginFailure, Span,
     failure::{self, ALLOC, CREATE, CreateFailure, DESTROY, MAX_ERROR_BYTES, MAX_REPLY_BYTES},
-    loaded::Setup,
     operation_name,
     raw::{self, GUEST_BLOCK_BYTES, GUEST_OUTPUT_LEN},
+    setup::Setup,
 };
 use colla_plugin_sdk::{Map, abi::status};
 use std::{collections::BTreeMap, ops::Range};

@@ -6,16 +6,45 @@
 
 use super::{State, TICK};
 use crate::plugin::{module::MAX_TABLE_ELEMENTS, text};
+use serde::Serialize;
 use std::time::Duration;
 use wasmtime::{ResourceLimiter, Store, Trap};
 
-/// Guest stack. The shadow stack of Rust's plugins lies in their memory, not here.
-pub(super) const STACK_BYTES: usize = 512 << 10;
-/// Top of guest memory, whatever the plugin and the host put there.
-const MAX_MEMORY_BYTES: usize = 2 << 30;
 pub(super) const MIB: usize = 1 << 20;
 
-/// What one instance may use. The numbers are policy, and the same on every machine.
+/// The policy, the same on every machine, for [`Limits`] and for people who ask for it.
+pub(in crate::plugin) const SANDBOX: Sandbox = Sandbox {
+    memory_bytes: 64 * MIB,
+    memory_bytes_per_element: 16,
+    memory_bytes_added: 16 * MIB,
+    memory_bytes_in_all: 2 << 30,
+    stack_bytes: 512 << 10,
+    fuel_per_call: 1_000_000_000,
+    fuel_per_element: 2_000,
+    seconds_per_call: 60,
+};
+
+/// What a plugin in the sandbox may use; an element is one value of the vectors that it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sandbox {
+    /// Memory that the plugin may use for itself, beside what the host allocates in it...
+    pub memory_bytes: usize,
+    /// ...or so much for each element of its payload...
+    pub memory_bytes_per_element: usize,
+    /// ...and this added, where that is more.
+    pub memory_bytes_added: usize,
+    /// Top of guest memory, whatever the plugin and the host put there.
+    pub memory_bytes_in_all: usize,
+    /// Guest stack. The shadow stack of Rust's plugins lies in their memory, not here.
+    pub stack_bytes: usize,
+    /// Fuel, about one unit an instruction.
+    pub fuel_per_call: u64,
+    /// On top, for each element of the call's payload.
+    pub fuel_per_element: u64,
+    pub seconds_per_call: u64,
+}
+
+/// What one instance may use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Fuel, about one unit an instruction, of any call, plus `fuel_per_element` for each element of its payload.
@@ -30,8 +59,14 @@ pub(super) struct Limits {
 impl Limits {
     /// Fuel 10⁹ + 2,000 an element, 60 s, memory max(64 MiB, 4 × payload + 16 MiB).
     pub fn for_payload(elements: usize) -> Self {
-        let memory_bytes = elements.saturating_mul(16).saturating_add(16 * MIB).clamp(64 * MIB, MAX_MEMORY_BYTES);
-        Limits { fuel: 1_000_000_000, fuel_per_element: 2_000, wall: Duration::from_secs(60), memory_bytes }
+        let of_payload = elements.saturating_mul(SANDBOX.memory_bytes_per_element);
+        let wanted = of_payload.saturating_add(SANDBOX.memory_bytes_added);
+        Limits {
+            fuel: SANDBOX.fuel_per_call,
+            fuel_per_element: SANDBOX.fuel_per_element,
+            wall: Duration::from_secs(SANDBOX.seconds_per_call),
+            memory_bytes: wanted.clamp(SANDBOX.memory_bytes, SANDBOX.memory_bytes_in_all),
+        }
     }
 
     pub fn fuel_for(&self, elements: u64) -> u64 {
@@ -63,7 +98,9 @@ pub(super) fn explain(error: &wasmtime::Error, state: &State, limits: &Limits, e
             format!("it used more than its {} units of fuel; it may loop for ever", limits.fuel_for(elements))
         }
         Some(Trap::Interrupt) => format!("it ran longer than {} s", limits.wall.as_secs_f64()),
-        Some(Trap::StackOverflow) => format!("it nested its calls deeper than {} KiB of stack", STACK_BYTES >> 10),
+        Some(Trap::StackOverflow) => {
+            format!("it nested its calls deeper than {} KiB of stack", SANDBOX.stack_bytes >> 10)
+        }
         Some(Trap::MemoryOutOfBounds) => "it reached outside its memory".into(),
         Some(Trap::IntegerDivisionByZero) => "it divided by zero".into(),
         // Plugins end so after a panic and when their allocator has nothing left.
@@ -87,7 +124,7 @@ pub(super) struct Limiter {
 
 impl Limiter {
     pub fn allowed(&self) -> usize {
-        self.plugin_bytes.saturating_add(self.host_bytes).min(MAX_MEMORY_BYTES)
+        self.plugin_bytes.saturating_add(self.host_bytes).min(SANDBOX.memory_bytes_in_all)
     }
 }
 
@@ -128,7 +165,7 @@ mod tests {
         // 25 million weights: 4 × 100 MB + 16 MiB, and 51 billion units of fuel.
         let large = Limits::for_payload(25_000_000);
         assert_eq!((large.memory_bytes, large.fuel_for(25_000_000)), (400_000_000 + 16 * MIB, 51_000_000_000));
-        assert_eq!(Limits::for_payload(usize::MAX).memory_bytes, MAX_MEMORY_BYTES);
+        assert_eq!(Limits::for_payload(usize::MAX).memory_bytes, 2 << 30);
         assert_eq!(Limits::for_payload(0).fuel_for(u64::MAX), u64::MAX);
     }
 }

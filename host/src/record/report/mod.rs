@@ -97,6 +97,11 @@ fn tiles(run: &Run<'_>) -> String {
     if let Some(loss) = summary.r#final.as_ref().and_then(|last| last.test_loss) {
         tile("Final loss", &format!("{loss:.4}"), "test set");
     }
+    if let Some(personal) = summary.r#final.as_ref().and_then(|last| last.personal_accuracy) {
+        let note =
+            format!("mean over clients, each on its own rows; standard deviation {:.2} points", personal.sd * 100.0);
+        tile("Personal models", &units::percent(personal.mean), &note);
+    }
     tile("Upload", &units::bytes(summary.upload_bytes), "clients to server, all rounds");
     tile("Download", &units::bytes(summary.download_bytes), "server to clients, all rounds");
     if let Some(rate) = summary.clients_per_second {
@@ -131,11 +136,13 @@ fn curves(run: &Run<'_>) -> Result<String> {
 
 fn clients(run: &Run<'_>) -> Result<String> {
     let measured = &run.outcome.client_accuracy;
-    let drawing = clients::accuracy(measured)?;
+    let drawing = clients::accuracy(measured, &run.outcome.personal_accuracy)?;
     let count = plural(measured.len() as u64, "client");
     let legend = drawing.as_ref().map_or(String::new(), |drawing| {
         let bars = if drawing.sorted { format!("{count}, a bar each") } else { count };
-        key("bar", &bars) + &key("orange", &format!("mean over clients {}", units::percent(drawing.mean)))
+        let mean = key("orange", &format!("mean over clients {}", units::percent(drawing.mean)));
+        let personal = |mean| key("dot", &format!("personal models, mean {}", units::percent(mean)));
+        key("bar", &bars) + &mean + &drawing.personal_mean.map_or(String::new(), personal)
     });
     let title = match drawing {
         Some(_) => format!("Accuracy at each client, on its own {}", run.outcome.client_rows),

@@ -83,6 +83,7 @@ fn outcome(num_clients: u64) -> Outcome {
         client_accuracy: (0..num_clients)
             .map(|client| (client, (0.86 + 0.1 * noise.normal()).clamp(0.0, 1.0)))
             .collect(),
+        personal_accuracy: Vec::new(),
         client_rows: "training rows",
         clients_trained: 500,
         train_seconds: 11.0,
@@ -111,6 +112,25 @@ fn a_usual_run_has_every_section() {
     {
         assert!(page.contains(text), "{text}");
     }
+}
+
+#[test]
+fn personal_models_are_drawn_over_the_common_one_with_both_means() {
+    let common = outcome(4);
+    let mut outcome = Outcome { client_accuracy: vec![(0, 0.5), (1, 0.25), (2, 0.75), (3, 0.5)], ..common };
+    outcome.personal_accuracy = vec![(0, 1.0), (1, 0.75), (2, 0.75), (3, 1.0)];
+    let mut rounds = rounds(3);
+    let both = rounds.len() - 1;
+    rounds[both].personal_accuracy = Some(Spread { mean: 0.875, sd: 0.125, ..Spread::default() });
+    let page = draw("personal", &info(4, 3, counts(4, 10, 0.5, 300.0)), &rounds, &outcome);
+    assert!(page.contains("mean over clients 50.00 %"), "the common model's");
+    assert!(page.contains("personal models, mean 87.50 %"));
+    assert!(page.contains("<dt>Personal models</dt><dd>87.50 %</dd>"));
+    assert!(!draw("impersonal", &info(4, 3, Vec::new()), &rounds[..2], &outcome_without(&outcome)).contains("ersonal"));
+}
+
+fn outcome_without(outcome: &Outcome) -> Outcome {
+    Outcome { personal_accuracy: Vec::new(), ..outcome.clone() }
 }
 
 #[test]

@@ -45,13 +45,16 @@ enum Through {
 
 fn shipped(config: &config::Model, data: &Dataset, through: Through) -> Result<Arc<dyn Model>> {
     let (inputs, outputs) = (data.width(), data.num_outputs());
+    let mut config = config.clone();
+    config.resolve();
+    let config = &config;
     match config.name {
         ModelName::Logistic => {
             let layers = Logistic::layers(inputs, outputs);
             model(config, through, layers, move |device| Logistic::new(inputs, outputs, device))
         }
         ModelName::Mlp => {
-            let widths = mlp::widths(inputs, &config.hidden, outputs)?;
+            let widths = mlp::widths(inputs, config.hidden.as_deref().unwrap_or_default(), outputs)?;
             model(config, through, Mlp::layers(&widths), move |device| Mlp::new(&widths, device))
         }
         ModelName::Cnn => {
@@ -74,7 +77,7 @@ fn model<M: LocalModel>(
     };
     let name = match config.name {
         ModelName::Logistic => "logistic regression".to_owned(),
-        ModelName::Mlp => format!("MLP {:?}", config.hidden),
+        ModelName::Mlp => format!("MLP {:?}", config.hidden.as_deref().unwrap_or_default()),
         ModelName::Cnn => "CNN".to_owned(),
     };
     let model = BurnModel::new(build)?.named(name).with_initial_weights(initial);
@@ -110,7 +113,7 @@ mod tests {
     }
 
     fn settings(name: ModelName, hidden: &[usize]) -> config::Model {
-        config::Model { name, hidden: hidden.to_vec(), init: None }
+        config::Model { name, hidden: Some(hidden.to_vec()), init: None }
     }
 
     #[track_caller]

@@ -25,7 +25,7 @@ pub use layers::{Layer, Layers};
 use super::batch_order::Batches;
 use super::classification::{is_hit, on_grid, row_loss};
 use super::sgd::Update;
-use super::{EVALUATION_BATCH, Layout, LocalReport, LocalTask, Part, Score, Trainer};
+use super::{EVALUATION_BATCH, Layout, LocalReport, LocalTask, Part, Score, Term, Trainer};
 use crate::data::Dataset;
 use crate::error::{Fault, Kind};
 use anyhow::Result;
@@ -40,6 +40,8 @@ pub struct PlanTrainer {
     /// P each, in the plan's order.
     weights: Vec<f32>,
     received: Vec<f32>,
+    /// For each term of a task the slot that it needs, P values in the plan's order, or what an earlier task left.
+    slots: Vec<Vec<f32>>,
     /// P with momentum, else empty or not read.
     velocity: Vec<f32>,
     /// P where gradients are clipped, else empty or not read.
@@ -64,6 +66,7 @@ impl PlanTrainer {
             data,
             weights: vec![0.0; layout.len()],
             received: Vec::with_capacity(layout.len()),
+            slots: Vec::new(),
             velocity: Vec::new(),
             gradient: Vec::new(),
             labels: Vec::new(),
@@ -73,6 +76,20 @@ impl PlanTrainer {
     fn load(&mut self, weights: &[f32]) {
         assert_eq!(weights.len(), self.weights.len(), "weights and model belong together");
         self.network.take_in(weights, &mut self.weights);
+    }
+
+    /// The terms with their slots in the plan's order, which `slots` holds: a buffer a term, kept for the next client.
+    fn load_terms<'s>(&self, terms: &[Term<&[f32]>], slots: &'s mut Vec<Vec<f32>>) -> Vec<Term<&'s [f32]>> {
+        slots.resize_with(slots.len().max(terms.len()), Vec::new);
+        let load = |(term, slot): (&Term<&[f32]>, &'s mut Vec<f32>)| {
+            term.map(|flat| {
+                assert_eq!(flat.len(), self.weights.len(), "slots and model belong together");
+                slot.resize(flat.len(), 0.0);
+                self.network.take_in(flat, slot);
+                slot.as_slice()
+            })
+        };
+        terms.iter().zip(slots).map(load).collect()
     }
 
     /// Fills in features and labels of a batch and computes its logits.
@@ -106,7 +123,9 @@ impl Trainer for PlanTrainer {
         let mut received = std::mem::take(&mut self.received);
         received.clear();
         received.extend_from_slice(&self.weights);
-        let update = Update::new(&LocalTask { start: &received, ..task.clone() });
+        let mut slots = std::mem::take(&mut self.slots);
+        let terms = self.load_terms(task.terms, &mut slots);
+        let update = Update::new(&LocalTask { start: &received, terms: &terms, ..task.clone() });
         if update.has_momentum() {
             self.velocity.clear();
             self.velocity.resize(self.weights.len(), 0.0);
@@ -124,7 +143,7 @@ impl Trainer for PlanTrainer {
             report.lr_sum += update.learning_rate;
         }
         report.loss /= report.examples.max(1) as f64;
-        self.received = received;
+        (self.received, self.slots) = (received, slots);
         self.network.give_back(&self.weights, out);
         Ok(report)
     }

@@ -71,7 +71,7 @@ impl Case {
     }
 
     fn models(&self) -> [Arc<dyn Model>; 2] {
-        let config = config::Model { name: self.model, hidden: self.hidden.to_vec(), init: None };
+        let config = config::Model { name: self.model, hidden: Some(self.hidden.to_vec()), init: None };
         [model_from_config, model_through_burn].map(|make| make(&config, &self.data()).unwrap())
     }
 
@@ -148,7 +148,7 @@ fn task<'a>(start: &'a [f32], rows: &'a [u32], steps: u64, change: Change) -> Lo
         momentum: 0.0,
         weight_decay: 0.0,
         terms: &[],
-        order: BatchOrder { seed: 1, round: 2, client: 3, steps_before: None, shuffle: true },
+        order: BatchOrder { seed: 1, round: 2, client: 3, phase: 0, steps_before: None, shuffle: true },
     };
     change(&mut task);
     task
@@ -196,6 +196,24 @@ fn steps_equal_the_burn_modules() {
                 assert!((our_report.loss - their_report.loss).abs() <= 1e-5 * their_report.loss, "{what}");
                 assert_eq!(LocalReport { loss: 0.0, ..our_report }, LocalReport { loss: 0.0, ..their_report });
             }
+        }
+    }
+}
+
+#[test]
+fn terms_that_read_slots_equal_the_burn_modules() {
+    for case in &CASES {
+        let (start, [mut plan, mut burn]) = case.trainers();
+        let (rows, [model, _]) = (rows(), case.models());
+        let [toward, slope] = [6, 7].map(|seed| model.initial_weights(seed).unwrap());
+        let terms = [Term::ProxToward { mu: 0.5, toward: &toward[..] }, Term::Linear { scale: -0.25, slot: &slope }];
+        for (steps, tolerance) in [(1, 1e-5), (20, 1e-4)] {
+            let what = format!("{}, {steps} steps", case.name);
+            let task = LocalTask { terms: &terms, ..task(&start, &rows, steps, |task| task.momentum = 0.5) };
+            let (ours, theirs) = (train(&mut *plan, &task).0, train(&mut *burn, &task).0);
+            near(&what, &*model, &start, [&ours, &theirs], tolerance);
+            let free = train(&mut *plan, &LocalTask { terms: &[], ..task }).0;
+            assert!(ours.iter().zip(&free).all(|(a, b)| a != b), "{what}: the terms change every weight");
         }
     }
 }

@@ -1,0 +1,105 @@
+//! Roles that act on a cohort as a whole: attack and select.
+
+use super::{Bench, part, ranges};
+use crate::{
+    check::inputs::{Input, ROWS},
+    plugin::{Block, Span},
+    stages::failure,
+};
+use anyhow::Result;
+use colla_plugin_sdk::abi::{op, select_table};
+
+/// Attackers among the clients whose updates are the rows; they are the last ones.
+const ATTACKERS: usize = 2;
+/// Clients that SELECT sees: examples, loss and number of the last round. Some were never chosen, some cannot be.
+const CLIENTS: [[f64; select_table::COLUMNS]; 12] = [
+    [10.0, 0.0, 0.0],
+    [25.0, 0.7, 1.0],
+    [0.0, 0.0, 0.0],
+    [3.0, 2.5, 4.0],
+    [600.0, 0.1, 7.0],
+    [10.0, 0.0, 0.0],
+    [8.0, 0.7, 7.0],
+    [1.0, 1.9, 2.0],
+    [0.0, 1.1, 3.0],
+    [42.0, 0.4, 6.0],
+    [17.0, 0.9, 5.0],
+    [5.0, 0.0, 0.0],
+];
+
+impl Bench {
+    /// What both attackers send, then what they send where no honest client takes part.
+    pub(super) fn attacks(&mut self, input: &Input, cut: usize) -> Result<Vec<f32>> {
+        let honest = ROWS - ATTACKERS;
+        let mut answer = Vec::new();
+        for index in 0..ATTACKERS {
+            answer.extend(self.attack(&input.rows[..honest], &input.rows[honest + index], index, cut)?);
+        }
+        answer.extend(self.attack(&[], &input.rows[honest], 0, cut)?);
+        Ok(answer)
+    }
+
+    fn attack(&mut self, honest: &[Vec<f32>], own: &[f32], index: usize, cut: usize) -> Result<Vec<f32>> {
+        for (&span, row) in self.rows.iter().zip(honest) {
+            self.instance.floats_mut(span).copy_from_slice(row);
+        }
+        let rows = self.rows[..honest.len()].to_vec();
+        self.instance.floats_mut(self.base).copy_from_slice(own);
+        self.instance.floats_mut(self.out).fill(f32::NAN);
+        let table = self.put_table(&[(honest.len() + ATTACKERS) as f64, ATTACKERS as f64, index as f64]);
+        for range in ranges(self.layout.len(), cut) {
+            let rows: Vec<Span> = rows.iter().map(|&row| part(row, &range)).collect();
+            let block = Block {
+                offset: range.start as u64,
+                n: range.len(),
+                rows: &rows,
+                k: rows.len(),
+                table: Some(table),
+                base: Some(part(self.base, &range)),
+                out: Some(part(self.out, &range)),
+                ..Block::default()
+            };
+            self.must_do(op::ATTACK, &block)?;
+        }
+        Ok(self.instance.floats(self.out).to_vec())
+    }
+
+    /// SELECT of one client, of some and of all.
+    pub(super) fn selections(&mut self) -> Result<Vec<f64>> {
+        let mut answer = Vec::new();
+        for size in [1, 4, CLIENTS.len()] {
+            answer.extend(self.select(size)?);
+        }
+        Ok(answer)
+    }
+
+    /// SELECT of at most `size` clients. Errors: also for a choice that a round cannot be run with.
+    fn select(&mut self, size: usize) -> Result<Vec<f64>> {
+        let (table, out) = (self.put_table(CLIENTS.as_flattened()), self.blank_doubles(size));
+        let block = Block { k: CLIENTS.len(), table: Some(table), mix_out: Some(out), ..Block::default() };
+        self.must_do(op::SELECT, &block)?;
+        let chosen = self.instance.doubles(out).to_vec();
+        check_choice(&chosen).map_err(|problem| failure(&self.name, op::SELECT, format!("of {size}: {problem}")))?;
+        Ok(chosen)
+    }
+}
+
+/// Ids of clients with examples, each once, then −1.
+fn check_choice(chosen: &[f64]) -> Result<(), String> {
+    let count = chosen.iter().position(|&id| id == -1.0).unwrap_or(chosen.len());
+    if let Some(place) = (count..chosen.len()).find(|&place| chosen[place] != -1.0) {
+        return Err(format!("place {place} holds {} behind the first -1", chosen[place]));
+    }
+    for (place, &id) in chosen[..count].iter().enumerate() {
+        if !(id.fract() == 0.0 && (0.0..CLIENTS.len() as f64).contains(&id)) {
+            return Err(format!("place {place} holds {id}; ids are whole numbers below {}", CLIENTS.len()));
+        }
+        if CLIENTS[id as usize][select_table::NUM_EXAMPLES] == 0.0 {
+            return Err(format!("client {id} is chosen and has no examples"));
+        }
+        if chosen[..place].contains(&id) {
+            return Err(format!("client {id} is chosen twice"));
+        }
+    }
+    Ok(())
+}
