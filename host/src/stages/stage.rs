@@ -10,7 +10,7 @@ use super::{
     own_scan::OwnScan,
 };
 use crate::{
-    client::ClientId,
+    client::{self, ClientId},
     plugin::{Callbacks, Instance, Plugin, PluginFailure, Span, Unit, operation_name},
     train::{Layout, TensorInfo},
 };
@@ -34,7 +34,7 @@ impl Sender {
     fn number(self) -> u64 {
         match self {
             Sender::Client(id) => id.0.into(),
-            Sender::Server => u64::from(u32::MAX) - 1,
+            Sender::Server => client::SERVER.0.into(),
         }
     }
 }
