@@ -101,7 +101,21 @@ fn stacks(stack: &[&str]) {
 #[test]
 fn methods_of_all_sides_stack() {
     stacks(&["power-of-choice:d=9", "scaffold", "standardize", "powersgd:error-feedback=true"]);
-    stacks(&["fedadam:server-learning-rate=0.01", "clip:norm=0.1", "topk:ratio=0.1,direction=both", "fedprox:mu=0.1"]);
+    stacks(&["fedadam:server-learning-rate=0.01", "clip:norm=0.1", "topk:ratio=0.1,direction=both", "q-fedavg"]);
+    stacks(&["nnm:f=1", "multi-krum:f=1", "clip:norm=0.1"]);
+}
+
+#[test]
+fn noise_for_privacy_stands_behind_a_bound_and_with_a_compressor_that_keeps_it() {
+    let lab = Lab::new();
+    let private = &["--plugin", "clip:norm=0.5", "--plugin", "topk:ratio=0.5", "--plugin", "dp-gaussian"];
+    let run = lab.run("private", &small(private));
+    let stored = std::fs::read_to_string(run.0.join("config.toml")).expect("the configuration");
+    // 6 of 20 clients.
+    assert!(stored.contains("weights = \"uniform\"") && stored.contains("denominator = 6.0"), "{stored}");
+    let quiet =
+        lab.weights("quiet", &small(&[&private[..4], &["--plugin", "fedavg:weights=uniform,denominator=6"]].concat()));
+    assert_ne!(run.summary()["weights_blake3"], quiet);
 }
 
 #[test]
