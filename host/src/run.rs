@@ -47,8 +47,8 @@ pub struct Experiment {
     pub model: Arc<dyn Model>,
     /// Loaded plugins in the configuration's order; FedAvg is among them if no other aggregate is.
     pub plugins: Vec<Plugin>,
-    /// Where updates are kept while a round lasts if they exceed `host.update-memory`. Default: the system's folder for
-    /// temporary files.
+    /// Where updates beyond `host.update-memory` and client state beyond `host.state-memory` are kept while the run lasts.
+    /// Default: the system's folder for temporary files.
     pub scratch: PathBuf,
 }
 
