@@ -47,8 +47,8 @@ pub struct Experiment {
     pub model: Arc<dyn Model>,
     /// Loaded plugins in the configuration's order; FedAvg is among them if no other aggregate is.
     pub plugins: Vec<Plugin>,
-    /// Where updates are kept while a round lasts if they exceed `host.update-memory`. Default: the system's folder for
-    /// temporary files.
+    /// Where updates beyond `host.update-memory` and client state beyond `host.state-memory` are kept while the run lasts.
+    /// Default: the system's folder for temporary files.
     pub scratch: PathBuf,
 }
 
@@ -502,7 +502,7 @@ fn client_state(
     let compressors = roster.members.iter().filter(|member| member.has(Role::Compress));
     // A slot of pieces is rarely longer than the model.
     let slots_of_compressors = compressors.flat_map(|member| &member.plugin.manifest().state).count();
-    let cohort = client::cohort_size(config.federation.fraction_train, num_clients);
+    let cohort = client::largest_cohort(&config.federation, num_clients);
     let clients = cohort.saturating_mul(config.federation.num_server_rounds).min(num_clients);
     WorstCase { vectors: client_plugins.slots().count() + slots_of_compressors + residuals, clients, len }
 }
