@@ -2,8 +2,8 @@
 
 use super::support::{Lab, native};
 use super::wat::{
-    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, drawing_plugin, first_of_out, manifest, module,
-    plugin,
+    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, drawing_plugin, first_of_out, manifest,
+    module, plugin,
 };
 use colla_plugin_sdk::Map;
 use serde_json::Value;

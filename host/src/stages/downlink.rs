@@ -54,7 +54,8 @@ impl Downlink {
         match self.replica.iter().position(|r| !r.is_finite()) {
             None => Ok(&self.replica),
             Some(index) => {
-                let message = format!("with it weight {index} of the clients is {}; weights must be finite", self.replica[index]);
+                let message =
+                    format!("with it weight {index} of the clients is {}; weights must be finite", self.replica[index]);
                 Err(failure(self.codec.name(), op::DECODE, message).into())
             }
         }

@@ -120,7 +120,8 @@ pub fn needs_initial_weights(plugin: &Plugin) -> bool {
 }
 
 fn init(spec: &StageSpec, init: &StateInit) -> Result<Init> {
-    let missing = |what: &str| failure(spec.plugin.manifest().name.as_str(), op::LAYOUT, format!("{what} is not known"));
+    let missing =
+        |what: &str| failure(spec.plugin.manifest().name.as_str(), op::LAYOUT, format!("{what} is not known"));
     match init {
         StateInit::Value(value) => Ok(Init::Value(*value as f32)),
         StateInit::Parameter(name) => {
@@ -140,7 +141,11 @@ fn init(spec: &StageSpec, init: &StateInit) -> Result<Init> {
 fn piece_ranges(reply: &Map, pieces: &[Range<usize>]) -> Result<Vec<Range<usize>>, String> {
     let lengths = reply.list("piece_state").ok_or("has a slot of shape `piece`, but answered no list `piece_state`")?;
     if lengths.len() != pieces.len() {
-        return Err(format!("`piece_state` has {} lengths for {} pieces; it must have one each", lengths.len(), pieces.len()));
+        return Err(format!(
+            "`piece_state` has {} lengths for {} pieces; it must have one each",
+            lengths.len(),
+            pieces.len()
+        ));
     }
     let most = MAX_PIECE_STATE.saturating_mul(pieces.last().map_or(0, |piece| piece.end));
     let mut end = 0usize;
@@ -150,7 +155,10 @@ fn piece_ranges(reply: &Map, pieces: &[Range<usize>]) -> Result<Vec<Range<usize>
             _ => None,
         };
         let length = length.ok_or_else(|| {
-            format!("`piece_state` holds {:?} for piece {unit}; a length is a whole number of at least 0", lengths[unit])
+            format!(
+                "`piece_state` holds {:?} for piece {unit}; a length is a whole number of at least 0",
+                lengths[unit]
+            )
         })?;
         let start = end;
         end = end.saturating_add(length);

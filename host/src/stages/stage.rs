@@ -62,8 +62,7 @@ impl Stage {
         let name = spec.plugin.manifest().name.clone();
         let pieces = pieces(spec.plugin.manifest().unit, layout);
         let longest = pieces.iter().map(Range::len).max().unwrap_or(0);
-        let (mut instance, layout_reply) =
-            open_and_listen(&spec.plugin, spec.position, run_seed, longest, layout)?;
+        let (mut instance, layout_reply) = open_and_listen(&spec.plugin, spec.position, run_seed, longest, layout)?;
         let query = Map::new().with("n", layout.len() as i64).with("vector", 0i64);
         let reply = instance.call(op::SCAN_PLAN, &query)?;
         let plan =
