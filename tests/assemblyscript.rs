@@ -47,6 +47,8 @@ fn a_run_with_a_plugin_in_assemblyscript_gives_the_bytes_of_its_rust_twin() {
         "clip:norm=0.7",
         "topk:ratio=0.05,error-feedback=true",
         "topk:ratio=1",
+        "multi-krum:f=1",
+        "multi-krum:f=1,m=2,weights=num-examples,neighbours=n-f-1",
     ];
     for (name, path) in built() {
         let own: Vec<&str> = cases.into_iter().filter(|case| case.split(':').next() == Some(&name)).collect();
@@ -77,4 +79,13 @@ fn the_sdk_passes_its_own_tests() {
     npm(&["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
     let told = npm(&["test"]);
     assert!(told.contains("# fail 0") && !told.contains("# pass 0"), "{told}");
+}
+
+#[test]
+fn the_tutorial_shows_the_code_of_fedprox() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(ROOT).join(path)).expect("a file of this repository");
+    let tutorial = read("docs/plugins.md");
+    let blocks: Vec<&str> = tutorial.split("```ts\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 1);
+    assert!(read("plugins/fedprox/assembly/index.ts").contains(blocks[0].trim()), "{}", blocks[0]);
 }

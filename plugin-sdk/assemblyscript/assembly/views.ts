@@ -109,8 +109,13 @@ export class Bytes {
   }
 }
 
-/** `count` vectors of `length` floats each. */
+/**
+ * `count` vectors of `length` floats each. Their views are made once, at the first use: what a call allocates is collected
+ * only after it, so `rows[k][i]` in a loop must not allocate.
+ */
 export class Rows {
+  private views: StaticArray<Floats> | null = null;
+
   constructor(
     /** Of the list of the vectors' pointers. */
     public readonly pointer: usize,
@@ -122,7 +127,22 @@ export class Rows {
   @operator("[]")
   get(index: i32): Floats {
     if (<u32>index >= <u32>this.count) beyond(index, this.count);
-    return new Floats(load<usize>(this.pointer + ((<usize>index) << 2)), this.length);
+    const views = this.views;
+    return views == null ? this.firstUse()[index] : views[index];
+  }
+
+  private firstUse(): StaticArray<Floats> {
+    const views = new StaticArray<Floats>(this.count);
+    for (let row = 0; row < this.count; row++) views[row] = new Floats(this.start(row), this.length);
+    this.views = views;
+    return views;
+  }
+
+  /** Where row `index` begins, unchecked. For kernels. */
+  // @ts-ignore: decorator
+  @inline
+  start(index: i32): usize {
+    return load<usize>(this.pointer + ((<usize>index) << 2));
   }
 
   /** The rows from `first` on. */

@@ -212,6 +212,22 @@ function lean(early = 64) {
   return { exports, control, data, untouched };
 }
 
+test("a call over a large vector needs next to no memory of its own", () => {
+  const n = 1 << 19;
+  const rows = Array.from({ length: 4 }, (_, k) => Float32Array.from({ length: n }, (_, i) => (i * 7 + k * 3) % 11));
+  const bound = 4 * n * (rows.length + 1) + (1 << 20);
+  for (const [plugin, work] of [
+    [Testbed.open(file, { rank: 2 }), (plugin) => plugin.reduce(rows)],
+    [Testbed.open(file), (plugin) => plugin.reduce(rows, [1, 2, 3, 4])],
+    // Element by element, `honest[row][i]`.
+    [Testbed.open(roles), (plugin) => plugin.attack(rows.slice(1), rows[0], 1)],
+  ]) {
+    work(plugin);
+    const used = plugin.memory.buffer.byteLength;
+    assert.ok(used <= bound, `${used} bytes for ${bound}`);
+  }
+});
+
 test("the sorting network sorts every sequence of zeros and ones", () => {
   for (let n = 1; n <= 12; n++) {
     for (let bits = 0; bits < 1 << n; bits++) {

@@ -14,9 +14,11 @@ pub struct Sources {
     /// `rustc -V`.
     pub rustc: String,
     /// Version of the AssemblyScript compiler.
+    #[serde(default)]
     pub asc: String,
     /// The Rust plugins.
     pub plugins: BTreeMap<String, Source>,
+    #[serde(default)]
     pub assemblyscript: BTreeMap<String, Source>,
 }
 

@@ -104,5 +104,5 @@ export namespace mean {
 // @ts-ignore: decorator
 @inline
 function column(rows: Rows, row: i32, i: i32): usize {
-  return load<usize>(rows.pointer + ((<usize>row) << 2)) + ((<usize>i) << 2);
+  return rows.start(row) + ((<usize>i) << 2);
 }

@@ -46,7 +46,7 @@ export function reduceSorted(rows: Rows, out: Floats, rule: SortedRule): void {
   const start = changetype<usize>(keys);
   const sorted = new Sorted(rows.count, start);
   for (let i = 0; i < out.length; i += LANES) {
-    for (let row = 0; row < rows.count; row++) read(rows[row], i, start + <usize>row * STRIDE);
+    for (let row = 0; row < rows.count; row++) read(rows, row, i, start + <usize>row * STRIDE);
     for (let e = 0; e < exchanges.length; e += 2) {
       exchange(start + <usize>exchanges[e] * STRIDE, start + <usize>exchanges[e + 1] * STRIDE);
     }
@@ -60,14 +60,14 @@ export function reduceSorted(rows: Rows, out: Floats, rule: SortedRule): void {
 }
 
 /** The keys of 32 columns of a row, with those of zero after the last one. */
-function read(row: Floats, i: i32, to: usize): void {
-  if (i <= row.length - LANES) {
-    const at = row.pointer + ((<usize>i) << 2);
+function read(rows: Rows, row: i32, i: i32, to: usize): void {
+  if (i <= rows.length - LANES) {
+    const at = rows.start(row) + ((<usize>i) << 2);
     for (let byte: usize = 0; byte < STRIDE; byte += 16) v128.store(to + byte, ordered(v128.load(at + byte)));
     return;
   }
   for (let lane = 0; lane < LANES; lane += 4) {
-    const values = i + lane < row.length ? row.lanes(i + lane) : i32x4.splat(0);
+    const values = i + lane < rows.length ? rows[row].lanes(i + lane) : i32x4.splat(0);
     v128.store(to + ((<usize>lane) << 2), ordered(values));
   }
 }

@@ -56,9 +56,17 @@ export class Gram {
     public readonly examples: Doubles,
   ) {}
 
+  /**
+   * Inner product of rows `i` and `j`, each minus the common origin. Of sums of rows whose coefficients add up to 0 it tells
+   * norms and inner products, whatever the origin.
+   */
+  product(i: i32, j: i32): f64 {
+    return this.table[i * this.rows + j];
+  }
+
   /** Squared Euclidean distance of rows `i` and `j`, at least 0. */
   dist2(i: i32, j: i32): f64 {
-    const dist2 = this.at(i, i) + this.at(j, j) - 2.0 * this.at(i, j);
+    const dist2 = this.product(i, i) + this.product(j, j) - 2.0 * this.product(i, j);
     return dist2 > 0 ? dist2 : 0;
   }
 
@@ -69,11 +77,7 @@ export class Gram {
 
   /** Inner product of rows `i` and `j`, where row `zero` is the extra row of zeros. */
   dot(i: i32, j: i32, zero: i32): f64 {
-    return this.at(i, j) - this.at(i, zero) - this.at(j, zero) + this.at(zero, zero);
-  }
-
-  private at(i: i32, j: i32): f64 {
-    return this.table[i * this.rows + j];
+    return this.product(i, j) - this.product(i, zero) - this.product(j, zero) + this.product(zero, zero);
   }
 }
 
@@ -82,6 +86,10 @@ export class Gram {
  * exactly 1 is copied bit for bit.
  */
 export class Decision {
+  /** Of the last row asked for, so that `row(r)[j]` in a loop does not allocate. */
+  private view: Doubles | null = null;
+  private viewed: i32 = -1;
+
   constructor(
     private readonly coefficients: Doubles,
     private readonly rows: i32,
@@ -95,7 +103,12 @@ export class Decision {
   /** Coefficients of result `r`, one for each row that DECIDE sees. */
   row(r: i32): Doubles {
     if (<u32>r >= <u32>this.rowsOut) throw new RangeError("there is no such row of the result");
-    return new Doubles(this.coefficients.pointer + ((<usize>(r * this.rows)) << 3), this.rows);
+    const view = this.view;
+    if (view != null && this.viewed == r) return view;
+    const made = new Doubles(this.coefficients.pointer + ((<usize>(r * this.rows)) << 3), this.rows);
+    this.view = made;
+    this.viewed = r;
+    return made;
   }
 }
 

@@ -32,7 +32,12 @@ pub static TEMPLATES: &[Template] = &[
     template!("compress"),
     template!("aggregate"),
     template!("aggregate-rows"),
+    template!("aggregate-gram"),
+    template!("mix"),
+    template!("attack"),
     template!("server-step"),
+    template!("post"),
+    template!("select"),
 ];
 
 macro_rules! project_file {
