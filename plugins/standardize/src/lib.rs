@@ -58,6 +58,9 @@ impl Normalize for Standardize {
         }
         for value in piece.values {
             *value = (f64::from(*value) * f64::from(deviation) + f64::from(mean)) as f32;
+            if !value.is_finite() {
+                return Err(Error::argument("with the header's deviation a value is beyond f32"));
+            }
         }
         Ok(())
     }
@@ -140,6 +143,7 @@ mod tests {
         check(header(0.0, -1.0), numbers);
         check(header(0.0, f32::NAN), numbers);
         check(header(f32::INFINITY, 1.0), numbers);
+        check(header(f32::MAX, f32::MAX), "with the header's deviation a value is beyond f32");
         check(vec![], "the encoded piece ends early: 4 bytes wanted, 0 left");
         check(vec![0; 7], "the encoded piece ends early: 4 bytes wanted, 3 left");
         check([header(0.0, 1.0), vec![0]].concat(), "the encoded piece has 1 bytes too many");
