@@ -60,7 +60,9 @@ fn a_new_project_of_each_kind_builds_is_sound_and_runs() {
         let sound = colla(&lab, ".", &["plugin", "check", &file]);
         assert_eq!(sound.code, 0, "{}{}", sound.stdout, sound.stderr);
         let pinned = format!("{file}:blake3={hash}");
-        let run = lab.run(kind, &small(&["--plugin", &pinned, "--set", "federation.num-server-rounds=2"]));
+        let hostile: &[&str] = if kind == "attack" { &["--set", "attack.fraction=0.3"] } else { &[] };
+        let more = ["--plugin", &pinned, "--set", "federation.num-server-rounds=2"];
+        let run = lab.run(kind, &small(&[&more[..], hostile].concat()));
         assert_eq!(run.summary()["rounds"], 2, "{kind}");
     }
 }

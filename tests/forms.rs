@@ -26,13 +26,19 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
         "standardize",
         "power-of-choice:d=15",
         "dp-gaussian:noise-multiplier=0.01",
+        "sign-flip:of=honest-mean,scale=3",
+        "alie",
     ] {
         let (name, parameters) = plugin.split_once(':').unwrap_or((plugin, ""));
         let (path, hash) = native(name);
         let file = format!("{}{}{parameters}", path.display(), if parameters.is_empty() { "" } else { ":" });
         let allow = format!("--allow-native={hash}");
         // What the plugin needs beside itself.
-        let others: &[&str] = if name == "dp-gaussian" { &["--plugin", "clip:norm=0.7"] } else { &[] };
+        let others: &[&str] = match name {
+            "dp-gaussian" => &["--plugin", "clip:norm=0.7"],
+            "sign-flip" | "alie" => &["--set", "attack.fraction=0.3"],
+            _ => &[],
+        };
         let run = |form: &str, more: &[&str]| lab.weights(&format!("{name}-{form}"), &small(&[others, more].concat()));
         let wasm = run("wasm", &["--plugin", plugin]);
         let native = run("native", &["--plugin", &file, &allow]);

@@ -27,8 +27,7 @@ pub fn undo(subject: &Subject) -> Held {
         let largest = update.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
         for (i, (&before, &after)) in update.iter().zip(&undone).enumerate() {
             let off = (before - after).abs();
-            // Not finite is off, too.
-            if !(off <= TOLERANCE * largest) {
+            if !off.is_finite() || off > TOLERANCE * largest {
                 return Err(Broken(format!("{}: value {i} was {before} and is {after} after UNDO", input.name)));
             }
             worst = worst.max(if largest > 0.0 { off / largest } else { 0.0 });

@@ -24,7 +24,7 @@ use colla_plugin_sdk::{
 };
 
 /// More extra rows than there are kinds of them serve nobody.
-const MAX_EXTRA: usize = 8;
+pub const MAX_EXTRA: usize = 8;
 
 /// What a plugin answered to DECIDE_PLAN.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +151,8 @@ impl<'a> Extras<'a> {
     }
 }
 
-fn read_plan(reply: &Map, rows: usize) -> Result<DecisionPlan, String> {
+/// Reads a reply to DECIDE_PLAN for `rows` clients' rows. Errors: the message says what is wrong with it.
+pub fn read_plan(reply: &Map, rows: usize) -> Result<DecisionPlan, String> {
     let names = match reply.get("extra") {
         None => &[][..],
         Some(Value::List(names)) => names,
@@ -180,7 +181,8 @@ fn extra(name: &Value) -> Result<ExtraRow, String> {
     }
 }
 
-fn check(coefficients: &[f64], rows: usize) -> Result<(), String> {
+/// Coefficients of `rows` rows each must be finite and below 2⁶⁴ in magnitude; the message says which is not.
+pub fn check(coefficients: &[f64], rows: usize) -> Result<(), String> {
     const LIMIT: f64 = (1u128 << 64) as f64;
     match coefficients.iter().position(|a| !(a.is_finite() && a.abs() < LIMIT)) {
         None => Ok(()),

@@ -18,6 +18,7 @@ use crate::{
         StateScope, StateShape, StateSlot,
     },
     stages::{OwnScan, capacity, failure, open_and_listen},
+    strategy::decide::MAX_EXTRA,
     train::{Layout, TensorInfo, TensorRole},
 };
 use anyhow::Result;
@@ -31,7 +32,7 @@ const DOUBLES: usize = 8192;
 /// Examples of the clients whose updates are the rows.
 const EXAMPLES: [f64; ROWS] = [10.0, 20.0, 5.0, 40.0, 25.0];
 /// Rows that a plugin may see or make: the clients' and as many extra ones as the host grants.
-const MAX_ROWS: usize = ROWS + 8;
+const MAX_ROWS: usize = ROWS + MAX_EXTRA;
 
 pub struct Bench {
     instance: Box<dyn Instance>,

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Not a multiple of any vector width, so that remainders count too.
-const N: usize = 1_003;
+const N: usize = SHAPE[0] * SHAPE[1];
+/// Of the model's only tensor.
+const SHAPE: [usize; 2] = [17, 59];
 const K: usize = 7;
 
 /// A finite float of each sign, size and kind that updates have: zeros, subnormals, ties.
@@ -24,6 +26,18 @@ fn values(seed: u64, n: usize) -> Vec<f32> {
             _ => stream.normal() as f32,
         })
         .collect()
+}
+
+fn layout() -> Map {
+    use colla_plugin_sdk::Value;
+    let shape = SHAPE.map(|dimension| Value::I64(dimension as i64)).to_vec();
+    let one = |value: Value| vec![value];
+    Map::new()
+        .with("len", N as i64)
+        .with("names", one("weight".into()))
+        .with("shapes", one(Value::List(shape)))
+        .with("roles", one("weight".into()))
+        .with("offsets", one(Value::I64(0)))
 }
 
 /// What is known of the clients, in rows of so many columns.
@@ -129,17 +143,18 @@ impl Driver {
         self.block(op::SELECT, &Block { k: 20, table: Some(table), mix_out: Some(chosen), ..Block::default() });
     }
 
-    fn server_step(&mut self, slots: usize) {
+    fn server_step(&mut self, slots: usize, vectors: usize) {
         let begin = Map::new().with("round", 2i64).with("accepted", 7i64).with("num_clients", 100i64);
         let begin = begin.with("cohort", 7i64).with("expected_cohort", 7.0).with("denominator", 91.0);
         self.call(op::STEP_BEGIN, begin.with("weight_sum", 91.0).with("aggregate_norm2", 2.5));
-        let (row, base, out) = (self.floats(1, N), self.floats(2, N), self.floats(3, N));
+        let rows: Vec<Span> = (0..=vectors).map(|row| self.floats(50 + row as u64, N)).collect();
+        let (base, out) = (self.floats(2, N), self.floats(3, N));
         // Second moments are not negative.
         let states: Vec<Span> = (0..slots).map(|slot| self.floats(10 + slot as u64, N)).collect();
         for &state in &states {
             self.instance.floats_mut(state).iter_mut().for_each(|value| *value = value.abs());
         }
-        let block = Block { n: N, rows: &[row], base: Some(base), states: &states, out: Some(out), ..Block::default() };
+        let block = Block { n: N, rows: &rows, base: Some(base), states: &states, out: Some(out), ..Block::default() };
         self.block(op::STEP, &block);
     }
 
@@ -150,8 +165,8 @@ impl Driver {
         let states: Vec<Span> = (0..slots).map(|slot| self.floats(10 + slot as u64, N)).collect();
         let rows_out: Vec<Span> = (0..vectors).map(|vector| self.floats(40 + vector as u64, N)).collect();
         let table = Some(self.doubles(&[40.0, 5.0, 0.5, 0.0, 0.75]));
-        let (rows, base) = (&[local][..], Some(received));
-        let block = Block { n: N, rows, base, table, states: &states, rows_out: &rows_out, ..Block::default() };
+        let (rows, base) = ([local], Some(received));
+        let block = Block { n: N, rows: &rows, base, table, states: &states, rows_out: &rows_out, ..Block::default() };
         self.block(op::CLIENT_END, &block);
     }
 
@@ -185,7 +200,8 @@ impl Driver {
             .collect()
     }
 
-    fn stage(&mut self, capacity: Option<usize>, max_header: usize) {
+    /// `state`: elements of the compressor's client slot; 0 if it has none.
+    fn stage(&mut self, capacity: Option<usize>, max_header: usize, state: usize) {
         let vector = values(5, N);
         let measures = self.measures(&vector);
         let table = Some(self.doubles(&measures));
@@ -200,7 +216,8 @@ impl Driver {
             return;
         };
         let output = span(self.instance.alloc(capacity).unwrap(), 0, capacity);
-        let block = Block { n: N, table, rows: &[piece], output: Some(output), ..Block::default() };
+        let states: Vec<Span> = if state > 0 { vec![self.floats(60, state)] } else { Vec::new() };
+        let block = Block { n: N, table, rows: &[piece], states: &states, output: Some(output), ..Block::default() };
         let encoded = self.block(op::ENCODE, &block).unwrap().output_len;
         let (input, decoded) = (span(output.buffer, 0, encoded), self.floats(6, N));
         self.block(op::DECODE, &Block { n: N, input: Some(input), out: Some(decoded), ..Block::default() });
@@ -218,21 +235,30 @@ fn transcript(plugin: &Plugin) -> Vec<u8> {
     instance.set_callbacks(Callbacks { run_seed: 42, position: 2, round: 2, client: 3 });
     let mut driver = Driver { instance, transcript: Vec::new() };
     let manifest = plugin.manifest();
-    driver.call(op::LAYOUT, Map::new().with("len", N as i64));
+    let layout = driver.call(op::LAYOUT, layout()).unwrap();
+    let slots = |scope: StateScope| manifest.state.iter().filter(move |slot| slot.scope == scope);
     driver.call(op::ROUND_BEGIN, Map::new().with("round", 2i64));
     for role in &manifest.kinds {
         match role {
-            Role::Client => driver.client(manifest.state.len(), manifest.vectors.len()),
+            Role::Client => {
+                let broadcast = slots(StateScope::Server).filter(|slot| slot.broadcast).count();
+                driver.client(slots(StateScope::Client).count() + broadcast, manifest.vectors.len());
+            }
             Role::Aggregate => driver.aggregate(),
-            Role::ServerStep => driver.server_step(manifest.state.len()),
-            Role::Normalize => driver.stage(None, manifest.max_header),
+            Role::ServerStep => driver.server_step(slots(StateScope::Server).count(), manifest.vectors.len()),
+            Role::Normalize => driver.stage(None, manifest.max_header, 0),
             Role::Post => {
                 driver.post();
-                driver.stage(None, 0);
+                driver.stage(None, 0, 0);
             }
             Role::Compress => {
                 let max = manifest.max_encoded.unwrap();
-                driver.stage(Some(N * max.num / max.den + max.plus), 0);
+                let of_piece = match layout.list("piece_state") {
+                    Some([colla_plugin_sdk::Value::I64(elements)]) => *elements as usize,
+                    _ => N,
+                };
+                let state = slots(StateScope::Client).next().map_or(0, |_| of_piece);
+                driver.stage(Some(N * max.num / max.den + max.plus), 0, state);
             }
             Role::Mix => driver.decide(),
             Role::Attack => driver.attack(),
