@@ -2,8 +2,8 @@
 
 use super::support::{Lab, native};
 use super::wat::{
-    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, drawing_plugin, first_of_out, manifest, module,
-    plugin,
+    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, drawing_plugin, first_of_out, manifest,
+    module, plugin,
 };
 use colla_plugin_sdk::Map;
 use serde_json::Value;
@@ -217,21 +217,22 @@ fn a_stage_that_cannot_be_undone_breaks_undo() {
 
 #[test]
 fn a_stage_that_trusts_any_header_breaks_damage() {
-    // APPLY writes a header of 1.0 and changes nothing. UNDO divides the first value by what the header says, which it
-    // reads whatever its length is.
+    // APPLY writes a header of 1.0 and changes nothing. UNDO multiplies the first value by what the header says.
     let apply = "(f32.store (i32.load offset=68 (local.get $block)) (f32.const 1))
         (i32.store offset=96 (local.get $block) (i32.const 4)) (i32.const 0)";
     let out = "(i32.load offset=52 (local.get $block))";
     let undo = format!(
-        "(f32.store {out} (f32.div (f32.load {out}) (f32.load (i32.load offset=64 (local.get $block))))) (i32.const 0)"
+        "(f32.store {out} (f32.mul (f32.load {out}) (f32.load (i32.load offset=64 (local.get $block))))) (i32.const 0)"
     );
-    let stage = |undo: &str| {
+    let stage = |other_length: &str| {
+        let four = "(i32.eq (i32.load offset=88 (local.get $block)) (i32.const 4))";
+        let undo = format!("(if (result i32) {four} (then {undo}) (else {other_length}))");
         let body = format!("(if (result i32) (i32.eq (local.get $op) (i32.const 36)) (then {apply}) (else {undo}))");
         plugin(&manifest("normalize", r#","max_header":4"#), OK, &body)
     };
-    breaks(stage(&undo), "damage", "of a header with");
-    let trap = format!("(if (i32.ne (i32.load offset=88 (local.get $block)) (i32.const 4)) (then unreachable)) {undo}");
-    breaks(stage(&trap), "damage", "an empty header: plugin `hostile`, UNDO");
+    // 1.0 with this bit is infinity.
+    breaks(stage("(i32.const -1)"), "damage", "byte 3 of a header with 0x40 flipped: value 0 is undone to -inf");
+    breaks(stage("unreachable"), "damage", "an empty header: plugin `hostile`, UNDO");
 }
 
 #[test]

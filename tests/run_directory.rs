@@ -1,6 +1,7 @@
 //! What a run leaves behind.
 
-use super::support::{Lab, small};
+use super::support::{Lab, SMALL, small};
+use super::wat::{manifest, talking_plugin};
 
 #[test]
 fn a_run_leaves_configuration_metrics_model_summary_and_report() {
@@ -79,4 +80,19 @@ fn runs_without_a_name_get_the_next_free_one() {
         assert_eq!(lab.colla(&small(&[])).code, 0);
         assert!(lab.path().join(expected).join("summary.json").exists(), "{expected}");
     }
+}
+
+#[test]
+fn what_plugins_say_in_a_quiet_run_stands_in_the_run_directory() {
+    let lab = Lab::new();
+    lab.write("talking.wasm", talking_plugin(&manifest("client", ""), "hello"));
+    let quiet = lab.colla(&small(&["--plugin", "talking.wasm", "--out", "quiet"]));
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""));
+    let log = std::fs::read_to_string(lab.path().join("quiet/plugins.log")).expect("plugins.log");
+    assert_eq!(log, "plugin `hostile` info: hello\n".repeat(3));
+    let mut loud: Vec<&str> = SMALL.iter().copied().filter(|argument| *argument != "--quiet").collect();
+    loud.extend(["--plugin", "talking.wasm", "--out", "loud"]);
+    let loud = lab.colla(&loud);
+    assert_eq!(loud.stderr.matches("plugin `hostile` info: hello").count(), 3, "{}", loud.stderr);
+    assert!(!lab.path().join("loud/plugins.log").exists());
 }

@@ -108,7 +108,8 @@ fn counter(more: &str) -> Vec<u8> {
         op::ENCODE,
         only(op::DECODE, decode)
     );
-    let manifest = manifest("compress", &format!(r#","max_encoded":{{"num":4,"den":1,"plus":16}},"unit":"whole"{more}"#));
+    let manifest =
+        manifest("compress", &format!(r#","max_encoded":{{"num":4,"den":1,"plus":16}},"unit":"whole"{more}"#));
     let reply = Map::new().with("piece_state", vec![Value::I64(3)]);
     replying_plugin(&manifest, &[(op::LAYOUT, reply)], &body)
 }
@@ -121,7 +122,8 @@ fn a_compressor_s_state_is_each_client_s_own_from_round_to_round() {
     let moved = |name: &str, state: &str, threads: &'static str| {
         lab.write("counter.wasm", counter(state));
         let run = lab.run(name, &small(&[&two[..], &["--plugin", "counter.wasm", "--threads", threads]].concat()));
-        let apart: Vec<f32> = run.weights().iter().zip(start.weights()).map(|(a, b)| a - b).filter(|d| *d != 0.0).collect();
+        let apart: Vec<f32> =
+            run.weights().iter().zip(start.weights()).map(|(a, b)| a - b).filter(|d| *d != 0.0).collect();
         let [only] = apart[..] else { panic!("{name}: {} weights moved", apart.len()) };
         (only * 1024.0 * 16.0).round() / 16.0
     };
@@ -145,8 +147,10 @@ fn a_slot_starts_from_the_weights_that_the_manifest_names() {
         format!("(memory.copy {to} {from} (i32.shl (i32.load offset=24 (local.get $block)) (i32.const 2)))")
     };
     let (output, input) = ("(i32.load offset=68 (local.get $block))", "(i32.load offset=64 (local.get $block))");
-    let (state, out) = ("(i32.load (i32.load offset=48 (local.get $block)))", "(i32.load offset=52 (local.get $block))");
-    let length = "(i32.store offset=96 (local.get $block) (i32.shl (i32.load offset=24 (local.get $block)) (i32.const 2)))";
+    let (state, out) =
+        ("(i32.load (i32.load offset=48 (local.get $block)))", "(i32.load offset=52 (local.get $block))");
+    let length =
+        "(i32.store offset=96 (local.get $block) (i32.shl (i32.load offset=24 (local.get $block)) (i32.const 2)))";
     let body = format!(
         "(if (result i32) (i32.eq (local.get $op) (i32.const {})) (then {} {length} {OK}) (else {}))",
         op::ENCODE,
@@ -154,10 +158,16 @@ fn a_slot_starts_from_the_weights_that_the_manifest_names() {
         only(op::DECODE, &format!("{} {OK}", copy(out, input)))
     );
     let after = |rounds: &str, init: &str| {
-        let state = format!(r#","max_encoded":{{"num":4,"den":1,"plus":0}},"state":[{{"name":"q","scope":"client","init":"{init}"}}]"#);
+        let state = format!(
+            r#","max_encoded":{{"num":4,"den":1,"plus":0}},"state":[{{"name":"q","scope":"client","init":"{init}"}}]"#
+        );
         lab.write("state.wasm", plugin(&manifest("compress", &state), OK, &body));
         let rounds_set = format!("federation.num-server-rounds={rounds}");
-        lab.run(&format!("{init}{rounds}"), &small(&[&one[..], &["--plugin", "state.wasm", "--set", &rounds_set]].concat())).weights()
+        lab.run(
+            &format!("{init}{rounds}"),
+            &small(&[&one[..], &["--plugin", "state.wasm", "--set", &rounds_set]].concat()),
+        )
+        .weights()
     };
     for init in ["initial-weights", "received-weights"] {
         // The client takes part first in round 1, so both are the weights before it: w, then 2w, then 3w.
@@ -174,7 +184,10 @@ fn selecting_every_client_is_the_same_as_sampling_every_client() {
     let all = &["--set", "federation.fraction-train=1.0"];
     let plain = lab.weights("plain", &small(all));
     // Ascending, and from the last one down.
-    for (name, id) in [("up", "(f64.convert_i32_u (local.get $i))"), ("down", "(f64.convert_i32_u (i32.sub (i32.const 19) (local.get $i)))")] {
+    for (name, id) in [
+        ("up", "(f64.convert_i32_u (local.get $i))"),
+        ("down", "(f64.convert_i32_u (i32.sub (i32.const 19) (local.get $i)))"),
+    ] {
         lab.write("select.wasm", plugin(&manifest("select", ""), OK, &only(op::SELECT, &fill_mix_out(id))));
         assert_eq!(plain, lab.weights(name, &small(&[&all[..], &["--plugin", "select.wasm"]].concat())), "{name}");
     }
@@ -188,9 +201,7 @@ fn a_selector_sees_losses_and_rounds_of_those_who_took_part() {
     let loss = "(f64.load offset=8 (i32.load offset=40 (local.get $block)))";
     let last = "(f64.load offset=16 (i32.load offset=40 (local.get $block)))";
     let told = format!("(i32.eq (f64.gt {last} (f64.const 0)) (f64.gt {loss} (f64.const 0)))");
-    let id = format!(
-        "(select (select {last} (f64.const 19) {told}) (f64.const -1) (i32.eqz (local.get $i)))"
-    );
+    let id = format!("(select (select {last} (f64.const 19) {told}) (f64.const -1) (i32.eqz (local.get $i)))");
     lab.write("select.wasm", plugin(&manifest("select", ""), OK, &only(op::SELECT, &fill_mix_out(&id))));
     let run = lab.run("told", &small(&["--plugin", "select.wasm"]));
     // Round 1: client 0. Rounds 2 and 3: client 1, the last round of client 0.
@@ -218,7 +229,10 @@ fn a_lossless_compressor_downwards_changes_nothing_in_one_round_and_roundings_in
     for (direction, plugin) in [("down", "topk:ratio=1,direction=down"), ("both", "topk:ratio=1,direction=both")] {
         let one = &["--set", "federation.num-server-rounds=1"];
         let compressed = small(&[&one[..], &["--plugin", plugin]].concat());
-        assert_eq!(lab.weights(&format!("{direction}a"), &small(one)), lab.weights(&format!("{direction}b"), &compressed));
+        assert_eq!(
+            lab.weights(&format!("{direction}a"), &small(one)),
+            lab.weights(&format!("{direction}b"), &compressed)
+        );
         let plain = lab.run(&format!("{direction}c"), &small(&[])).weights();
         let other = lab.run(&format!("{direction}d"), &small(&["--plugin", plugin])).weights();
         let apart = plain.iter().zip(&other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

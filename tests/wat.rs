@@ -17,9 +17,10 @@ pub fn planning_plugin(manifest: &str, plan: &Map, block: &str) -> Vec<u8> {
     replying_plugin(manifest, &[(op::CLIENT_BEGIN, plan.clone())], block)
 }
 
-/// A plugin that answers every control call with `reply`.
+/// A plugin that answers every control operation with `reply`.
 pub fn answering_plugin(manifest: &str, reply: &Map, block: &str) -> Vec<u8> {
-    assemble("", manifest, reply, OK, "(global.set $reply (global.get $plan)) (i32.const 0)", block)
+    let (data, answer) = reply_at(REPLIES_AT, reply);
+    assemble(&data, manifest, OK, &(answer + OK), block)
 }
 
 /// A plugin that can call `$draw`: scope, stream, offset, kind, out, n.
@@ -28,23 +29,39 @@ pub fn drawing_plugin(manifest: &str, call: &str, block: &str) -> Vec<u8> {
     assemble(import, manifest, OK, call, block)
 }
 
+/// A plugin that logs `text` at the end of each round.
+pub fn talking_plugin(manifest: &str, text: &str) -> Vec<u8> {
+    let first = format!(
+        r#"(import "colla_v1" "log" (func $log (param i32 i32 i32))) (data (i32.const {REPLIES_AT}) "{text}")"#
+    );
+    let say = format!("(call $log (i32.const 1) (i32.const {REPLIES_AT}) (i32.const {}))", text.len());
+    let call = format!("(if (i32.eq (local.get $op) (i32.const {})) (then {say})) {OK}", op::ROUND_END);
+    assemble(&first, manifest, OK, &call, OK)
+}
+
 /// A plugin that answers control operations with these maps, and others with an empty one.
 pub fn replying_plugin(manifest: &str, replies: &[(u32, Map)], block: &str) -> Vec<u8> {
     let (mut data, mut call, mut at) = (String::new(), String::new(), REPLIES_AT);
     call += "(global.set $reply (i32.const 0)) (global.set $reply_len (i32.const 0))";
     for (op, reply) in replies {
-        let bytes = reply.encode();
-        let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
-        data += &format!("(data (i32.const {at}) \"{escaped}\")");
-        call += &format!(
-            "(if (i32.eq (local.get $op) (i32.const {op})) (then
-               (global.set $reply (i32.const {at})) (global.set $reply_len (i32.const {}))))",
-            bytes.len()
-        );
-        at += bytes.len();
+        let (segment, answer) = reply_at(at, reply);
+        data += &segment;
+        call += &format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {answer}))");
+        at += reply.encode().len();
     }
-    assert!(at < FIRST_ALLOCATION, "the replies fit below what is allocated");
     assemble(&data, manifest, OK, &(call + OK), block)
+}
+
+/// A data segment with the reply, and what makes it the answer.
+fn reply_at(at: usize, reply: &Map) -> (String, String) {
+    let bytes = reply.encode();
+    assert!(at + bytes.len() < FIRST_ALLOCATION, "the replies fit below what is allocated");
+    let escaped: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let len = bytes.len();
+    (
+        format!("(data (i32.const {at}) \"{escaped}\")"),
+        format!("(global.set $reply (i32.const {at})) (global.set $reply_len (i32.const {len}))"),
+    )
 }
 
 /// Where in memory replies stand, and where allocation begins.
@@ -135,6 +152,31 @@ pub const COPY_FIRST_ROW: &str = "(memory.copy (i32.load offset=52 (local.get $b
     (i32.load (i32.load offset=32 (local.get $block)))
     (i32.shl (i32.load offset=24 (local.get $block)) (i32.const 2))) (i32.const 0)";
 
+/// `then` for one operation, nothing and a success for all others.
+pub fn only(op: u32, then: &str) -> String {
+    format!("(if (result i32) (i32.eq (local.get $op) (i32.const {op})) (then {then}) (else {OK}))")
+}
+
+/// Stores `value` (an f64 that may use `$i`, the place) in each of `mix_out`.
+pub fn fill_mix_out(value: &str) -> String {
+    format!(
+        "(block $done (loop $next
+          (br_if $done (i32.ge_u (local.get $i) (i32.load offset=84 (local.get $block))))
+          (f64.store (i32.add (i32.load offset=60 (local.get $block)) (i32.shl (local.get $i) (i32.const 3))) {value})
+          (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
+    )
+}
+
+/// Stores `value` (an f32 that may use `$i`, the place) in each of `out`.
+pub fn fill_out(value: &str) -> String {
+    format!(
+        "(block $done (loop $next
+          (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
+          (f32.store (i32.add (i32.load offset=52 (local.get $block)) (i32.shl (local.get $i) (i32.const 2))) {value})
+          (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
+    )
+}
+
 /// Runs `body` for each element of the block; its index is `$i`.
 pub fn each_element(body: &str) -> String {
     format!(
@@ -169,28 +211,4 @@ pub fn for_operations(operations: &[(u32, &str)]) -> String {
     operations.iter().fold(String::new(), |all, (op, body)| {
         all + &format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {body} (return (i32.const 0))))")
     }) + "(i32.const 1)"
-}
-/// `then` for one operation, nothing and a success for all others.
-pub fn only(op: u32, then: &str) -> String {
-    format!("(if (result i32) (i32.eq (local.get $op) (i32.const {op})) (then {then}) (else {OK}))")
-}
-
-/// Stores `value` (an f64 that may use `$i`, the place) in each of `mix_out`.
-pub fn fill_mix_out(value: &str) -> String {
-    format!(
-        "(block $done (loop $next
-          (br_if $done (i32.ge_u (local.get $i) (i32.load offset=84 (local.get $block))))
-          (f64.store (i32.add (i32.load offset=60 (local.get $block)) (i32.shl (local.get $i) (i32.const 3))) {value})
-          (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
-    )
-}
-
-/// Stores `value` (an f32 that may use `$i`, the place) in each of `out`.
-pub fn fill_out(value: &str) -> String {
-    format!(
-        "(block $done (loop $next
-          (br_if $done (i32.ge_u (local.get $i) (i32.load offset=24 (local.get $block))))
-          (f32.store (i32.add (i32.load offset=52 (local.get $block)) (i32.shl (local.get $i) (i32.const 2))) {value})
-          (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next))) (i32.const 0)"
-    )
 }

@@ -140,14 +140,14 @@ impl<'a> Run<'a> {
         let executor = Arc::new(Executor::new(config.host.threads)?);
         let mut roster = Roster::new(plugins.clone(), config.seed, layout)?;
         let initial: Arc<[f32]> = model.initial_weights(config.seed)?.into();
+        let stages = roster.stages(&initial);
+        let downlink = |spec| Downlink::new(spec, config.seed, layout, &initial);
+        let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
         let client_plugins = ClientPlugins::new(&roster, &initial)?;
         let state_memory = (config.host.state_memory as u64) << 20;
         client_state(config, &roster, &client_plugins, partition.train.num_clients(), layout.len())
             .check(state_memory)?;
         let has_personal = client_plugins.personal.is_some();
-        let stages = roster.stages(&initial);
-        let downlink = |spec| Downlink::new(spec, config.seed, layout, &initial);
-        let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
         let spec = AgentSpec {
             model: model.clone(),
             data: data.clone(),
@@ -270,14 +270,15 @@ impl<'a> Run<'a> {
         Ok(cohort)
     }
 
-    /// Bytes that the cohort received: the weights, the server slots that travel, and what plugins broadcast.
+    /// Bytes that the cohort received: the weights, and what plugins broadcast.
     fn download_bytes(&mut self, reports: &[ClientReport]) -> u64 {
+        let (clients, plain) = (reports.len() as u64, wire::plain_bytes(self.weights.len()));
         let weights: u64 = match &mut self.downlink {
             Some(downlink) => reports.iter().map(|report| downlink.charge(report.client)).sum(),
-            None => wire::plain_bytes(self.weights.len()) * reports.len() as u64,
+            None => plain * clients,
         };
-        let slots = self.server_step.broadcast().len() as u64 * wire::plain_bytes(self.weights.len());
-        weights + (slots + self.roster.broadcast_bytes()) * reports.len() as u64
+        let slots = self.server_step.broadcast().len() as u64;
+        weights + (slots * plain + self.roster.broadcast_bytes()) * clients
     }
 
     fn record(&mut self, round: u64, train_seconds: f64, reports: &[ClientReport]) -> RoundRecord {
@@ -422,9 +423,12 @@ fn client_state(
     let compressed = 1 + declared.filter(|vector| vector.compressible).count();
     let feedback = roster.members.iter().any(|member| member.plugin.error_feedback());
     let residuals = if feedback { compressed } else { 0 };
+    let compressors = roster.members.iter().filter(|member| member.has(Role::Compress));
+    // A slot of pieces is rarely longer than the model.
+    let slots_of_compressors = compressors.flat_map(|member| &member.plugin.manifest().state).count();
     let cohort = client::cohort_size(config.federation.fraction_train, num_clients);
     let clients = cohort.saturating_mul(config.federation.num_server_rounds).min(num_clients);
-    WorstCase { vectors: client_plugins.slots().count() + residuals, clients, len }
+    WorstCase { vectors: client_plugins.slots().count() + slots_of_compressors + residuals, clients, len }
 }
 
 fn spread(accuracy: &[(ClientId, f64)]) -> Option<Spread> {

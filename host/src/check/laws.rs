@@ -166,11 +166,15 @@ pub fn order(subject: &Subject) -> Held {
     Ok(if bitwise { "the same bits in any order of the rows" } else { "within 1e-6 in any order of the rows" }.into())
 }
 
-/// Whether [`order`] can be asked: one row comes out or as many as go in, and no draw decides.
-pub fn has_order(subject: &Subject) -> bool {
+/// Whether [`order`] can be asked: the rule sees rows or distances, one row comes out or as many as go in, and no draw
+/// decides.
+pub fn has_order(subject: &Subject, role: Role) -> bool {
     let rows_out = || Bench::open(&subject.plugin, LEN)?.rows_out();
-    let mixes = subject.plugin.manifest().has(Role::Mix);
-    !subject.plugin.manifest().rng && (!mixes || rows_out().is_ok_and(|rows| rows == 1 || rows == ROWS))
+    let fits = match role {
+        Role::Mix => rows_out().is_ok_and(|rows| rows == 1 || rows == ROWS),
+        _ => !subject.reduces_sums(),
+    };
+    fits && !subject.plugin.manifest().rng
 }
 
 /// What SAVE gives is all that a round leaves behind: a new instance that loads it answers as the one that saved, and

@@ -173,11 +173,7 @@ fn ask_role(report: &mut Report, subject: &Subject, role: Role) {
         further.push(("cuts", &cuts));
     }
     match role {
-        Role::Mix | Role::Aggregate if !subject.reduces_sums() || role == Role::Mix => {
-            if laws::has_order(subject) {
-                further.push(("order", &order));
-            }
-        }
+        Role::Mix | Role::Aggregate if laws::has_order(subject, role) => further.push(("order", &order)),
         Role::Normalize if subject.plugin.manifest().max_header > 0 => {
             further.extend([("undo", &undo as &dyn Fn() -> Held), ("damage", &headers)]);
         }
@@ -227,17 +223,19 @@ fn ask_forms(report: &mut Report, subject: &Subject, path: &Path) -> Result<()> 
 /// How fast the data operation of a role is on one thread, in bytes of its updates; judges nothing.
 fn measure(report: &mut Report, subject: &Subject, role: Role) {
     const LEN: usize = 65_536;
+    let Ok(mut bench) = Bench::open(&subject.plugin, LEN) else { return };
     // Vectors that one answer reads: that of a rule over rows is all rows and then one, that of a server step two rounds.
     let rows = match role {
         Role::Normalize | Role::Post => 1,
         Role::Compress | Role::ServerStep => 2,
-        Role::Aggregate if subject.reduces_rows() => inputs::ROWS + 1,
+        Role::Aggregate if subject.plugin.manifest().reduce == [Reduce::Rows] => inputs::ROWS + 1,
         // Three honest updates and the own one, for two attackers, and the own one alone.
         Role::Attack => 2 * 4 + 1,
+        // Local and received weights, twice.
+        Role::Client if bench.ends() => 4,
         _ => return,
     };
     let input = inputs::ordinary(LEN);
-    let Ok(mut bench) = Bench::open(&subject.plugin, LEN) else { return };
     let (start, mut rounds) = (Instant::now(), 0u32);
     while start.elapsed() < Duration::from_millis(100) {
         if bench.answer(role, &input, LEN).is_err() {

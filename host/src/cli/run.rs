@@ -5,6 +5,7 @@ use super::{
     guard, print,
 };
 use crate::{
+    plugin,
     record::{self, JsonLines, Observer, Progress, RunDirectory, Tee},
     run::Experiment,
 };
@@ -19,6 +20,12 @@ pub(super) fn run(arguments: &RunArguments) -> Result<()> {
     let mut directory = RunDirectory::create(&config)?;
     let outcome = guard::catching_panics(|| {
         let (mut progress, mut metrics) = (Progress::on_stderr(), JsonLines(stdout()));
+        // What plugins say must neither break a quiet run's silence nor cut through the bar.
+        let _redirected = match shows_progress(arguments) {
+            false if arguments.quiet => Some(plugin::redirect(directory.plugins_log())),
+            false => None,
+            true => progress.above().map(plugin::redirect),
+        };
         let mut observers: Vec<&mut dyn Observer> = vec![&mut directory];
         if arguments.output.format == Format::Json {
             observers.push(&mut metrics);

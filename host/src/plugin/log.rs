@@ -1,4 +1,4 @@
-//! What plugins say, on standard error.
+//! What plugins say: on standard error, or where [`redirect`] sends it.
 //!
 //! Where in the flow: the `log` callback of both forms ends here. One [`Log`] serves all instances of a plugin, so
 //! that many instances cannot say more than one.
@@ -7,7 +7,7 @@
 use super::text;
 use std::io::Write;
 use std::{
-    sync::Mutex,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -76,8 +76,38 @@ fn level_name(level: u32) -> &'static str {
 
 /// The only place where a plugin's words leave the host.
 fn write_line(plugin: &str, level: &str, line: &str) {
-    // A closed standard error must not stop the run.
-    let _ = writeln!(std::io::stderr(), "plugin `{plugin}` {level}: {line}");
+    let line = format!("plugin `{plugin}` {level}: {line}");
+    match destination().as_mut() {
+        Some(write) => write(&line),
+        // A closed standard error must not stop the run.
+        None => drop(writeln!(std::io::stderr(), "{line}")),
+    }
+}
+
+type Destination = Box<dyn FnMut(&str) + Send>;
+
+/// Where lines go instead of standard error. One for the process, as standard error is.
+static DESTINATION: Mutex<Option<Destination>> = Mutex::new(None);
+
+fn destination() -> MutexGuard<'static, Option<Destination>> {
+    // A panic while a line was written leaves nothing half done that matters here.
+    DESTINATION.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sends every plugin's lines to `write`, until what is returned is dropped.
+pub fn redirect(write: impl FnMut(&str) + Send + 'static) -> Redirected {
+    *destination() = Some(Box::new(write));
+    Redirected(())
+}
+
+/// While it lives, plugins' lines do not go to standard error.
+#[must_use]
+pub struct Redirected(());
+
+impl Drop for Redirected {
+    fn drop(&mut self) {
+        *destination() = None;
+    }
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub use file::{Form, PluginFile};
 pub use inspect::{Inspected, Limits, inspect};
 pub use instance::{Block, Buffer, Callbacks, Done, Instance, Span, operation_name};
 pub use loaded::{Origin, Plugin, load};
+pub use log::{Redirected, redirect};
 pub use manifest::{
     InitialWeights, Manifest, MaxEncoded, Need, NormEffect, Parameter, ParameterType, Reduce, Requirement, Role,
     StateInit, StateScope, StateShape, StateSlot, Unit, Vector,

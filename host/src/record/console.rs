@@ -71,6 +71,13 @@ impl Progress {
         Self::with(Display::Lines(Box::new(writer)))
     }
 
+    /// Writes a line above the bar, from any thread; `None` where there is no bar, and standard error will do.
+    pub fn above(&self) -> Option<impl FnMut(&str) + Send + 'static> {
+        let Display::Bar(bar) = &self.display else { return None };
+        let bar = bar.clone();
+        Some(move |line: &str| bar.println(line))
+    }
+
     fn with(display: Display) -> Self {
         Progress { display, rounds: 0, accuracy: None, upload_bytes: 0, download_bytes: 0 }
     }

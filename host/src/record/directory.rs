@@ -7,6 +7,7 @@
 //! model.safetensors   the final weights                         at the end
 //! report.html         curves, spread, partition, plugins        at the end
 //! error.json          why the run stopped, or crash.json        only then
+//! plugins.log         what plugins said in a quiet run           only then
 //! ```
 //! Where in the flow: made before any data are read, so that a folder that cannot be written stops the run early.
 //! What it never does: write into a folder that somebody else's files are in.
@@ -80,6 +81,16 @@ impl RunDirectory {
         &self.path
     }
 
+    /// Appends a line to `plugins.log`, which is made for the first one.
+    pub fn plugins_log(&self) -> impl FnMut(&str) + Send + 'static {
+        let path = self.path.join(PLUGINS_LOG);
+        move |line| {
+            let file = File::options().create(true).append(true).open(&path);
+            // What a plugin says must not stop the run.
+            let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+        }
+    }
+
     /// Known once the run has finished.
     pub fn summary(&self) -> Option<&Summary> {
         self.summary.as_ref()
@@ -108,6 +119,10 @@ impl RunDirectory {
     fn remove_what_we_made(&self) -> std::io::Result<()> {
         for name in [CONFIG, metrics::JSONL, metrics::CSV] {
             fs::remove_file(self.path.join(name))?;
+        }
+        match fs::remove_file(self.path.join(PLUGINS_LOG)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
         if self.numbered {
             fs::remove_dir(&self.path)?;
@@ -156,6 +171,7 @@ impl Observer for RunDirectory {
 
 const CONFIG: &str = "config.toml";
 const SUMMARY: &str = "summary.json";
+const PLUGINS_LOG: &str = "plugins.log";
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(value)?;

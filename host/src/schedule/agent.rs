@@ -73,7 +73,6 @@ impl Agent {
         let upload_bytes = self.stages.transfer(&mut self.update, &upload)?;
         self.check("the stages", bound)?;
         let vector_bytes = self.side.transfer(&mut self.stages, &upload, vector_bound)?;
-        self.stages.keep(&upload)?;
         match job.collect {
             Collect::Sum(grid) => {
                 self.sum.get_or_insert_with(|| GridSum::new(grid, job.weights.len())).fold(task.weight, &self.update)
@@ -82,6 +81,7 @@ impl Agent {
         }
         self.side.fold(job, task);
         slots.commit(task.client, &self.spec.clients)?;
+        self.stages.keep(task.client, &self.spec.clients)?;
         if self.spec.train.persist_iterator {
             self.spec.clients.add_steps(task.client, local.steps);
         }

@@ -125,12 +125,7 @@ impl ClientSide {
 
     /// Turns the vectors into what the server receives and returns the bytes that travelled.
     /// Errors: those of the compressor; `Kind::Diverged` for a value beyond `bound` behind it.
-    pub fn transfer(
-        &mut self,
-        stages: &mut Stages,
-        upload: &Upload<'_>,
-        bound: f32,
-    ) -> Result<u64> {
+    pub fn transfer(&mut self, stages: &mut Stages, upload: &Upload<'_>, bound: f32) -> Result<u64> {
         let mut bytes = 0;
         for (vector, own) in (1..).zip(&mut self.vectors) {
             bytes += match own.compressible {

@@ -6,7 +6,7 @@
 use super::{
     StageSpec,
     slots::ClientSlots,
-    stage::{Sender, Stage, failure},
+    stage::{Address, Stage, failure},
 };
 use crate::{
     plugin::{Block, MaxEncoded, Span},
@@ -56,24 +56,17 @@ impl Codec {
         self.message.len() as u64
     }
 
-    /// Makes a vector, 0 being the update or the weights, into the message. `slots`: those of the client that sends, loaded.
-    pub fn encode(
-        &mut self,
-        vector: u32,
-        values: &[f32],
-        round: u64,
-        sender: Sender,
-        slots: &mut ClientSlots,
-    ) -> Result<()> {
+    /// Makes a vector's values into the message. `slots`: those of the client that sends, loaded.
+    pub fn encode(&mut self, values: &[f32], of: Address, slots: &mut ClientSlots) -> Result<()> {
         let stage = &mut self.encoder;
-        let mut scan = stage.begin(values, round, sender)?;
+        let mut scan = stage.begin(values, of)?;
         self.message.clear();
         for unit in 0..stage.pieces.len() {
             let range = stage.pieces[unit].clone();
-            let (data, table) = stage.load(&mut scan, &values[range.clone()]);
+            let (data, table) = stage.load(&mut scan, of.vector, &values[range.clone()]);
             let block = Block {
                 offset: range.start as u64,
-                vector,
+                vector: of.vector,
                 unit: unit as u32,
                 n: data.len,
                 rows: &[data],
@@ -90,9 +83,9 @@ impl Codec {
     }
 
     /// Writes what the other side makes of the message.
-    pub fn decode(&mut self, vector: u32, values: &mut [f32], round: u64, sender: Sender) -> Result<()> {
+    pub fn decode(&mut self, values: &mut [f32], of: Address) -> Result<()> {
         let stage = &mut self.decoder;
-        stage.key_streams(round, sender);
+        stage.key_streams(of);
         for (unit, piece) in self.message.pieces().enumerate() {
             let range = stage.pieces[unit].clone();
             let data = Span { len: range.len(), ..stage.data };
@@ -101,7 +94,7 @@ impl Codec {
             stage.instance.floats_mut(data).fill(0.0);
             let block = Block {
                 offset: range.start as u64,
-                vector,
+                vector: of.vector,
                 unit: unit as u32,
                 n: data.len,
                 input: Some(Span { len: piece.len(), ..self.received }),

@@ -4,8 +4,16 @@
 //! sum of what was sent and of the residual telescopes to the sum of the updates (Seide et al., 2014; Karimireddy et
 //! al., arXiv:1901.09847).
 
-use super::{StageSpec, Upload, codec::Codec, slots::ClientSlots, stage::Sender};
-use crate::train::Layout;
+use super::{
+    StageSpec, Upload,
+    codec::Codec,
+    slots::ClientSlots,
+    stage::{Address, Sender},
+};
+use crate::{
+    client::{ClientId, ClientStates},
+    train::Layout,
+};
 use anyhow::Result;
 use colla_plugin_sdk::Map;
 
@@ -13,7 +21,7 @@ pub struct Compressor {
     codec: Codec,
     slots: ClientSlots,
     error_feedback: bool,
-    /// With error feedback: what each vector of the last upload lost.
+    /// With error feedback, what the last upload lost of each vector.
     residuals: Vec<(u32, Vec<f32>)>,
 }
 
@@ -30,21 +38,25 @@ impl Compressor {
 
     /// Replaces a vector, 0 being the update, by what the server decodes, and returns the bytes that travelled.
     pub fn transfer(&mut self, vector: u32, values: &mut [f32], upload: &Upload<'_>) -> Result<u64> {
-        let (round, sender) = (upload.round, Sender::Client(upload.client));
+        let address = Address { round: upload.round, sender: Sender::Client(upload.client), vector };
         let mut none = ClientSlots::default();
-        let slots = if vector == 0 { &mut self.slots } else { &mut none };
-        slots.load(upload)?;
+        let slots = match vector {
+            0 => &mut self.slots,
+            // Client slots belong to the update.
+            _ => &mut none,
+        };
+        slots.load(upload.client, upload.received, upload.states)?;
         if !self.error_feedback {
-            self.codec.encode(vector, values, round, sender, slots)?;
-            self.codec.decode(vector, values, round, sender)?;
+            self.codec.encode(values, address, slots)?;
+            self.codec.decode(values, address)?;
             return Ok(self.codec.bytes());
         }
         let mut residual = upload.states.residual(vector, upload.client, values.len())?;
         for (r, u) in residual.iter_mut().zip(values.iter()) {
             *r += u;
         }
-        self.codec.encode(vector, &residual, round, sender, slots)?;
-        self.codec.decode(vector, values, round, sender)?;
+        self.codec.encode(&residual, address, slots)?;
+        self.codec.decode(values, address)?;
         for (r, sent) in residual.iter_mut().zip(values.iter()) {
             *r -= sent;
         }
@@ -53,11 +65,8 @@ impl Compressor {
     }
 
     /// Keeps what belongs to the client whose upload was the last one, for its next round.
-    pub fn keep(&mut self, upload: &Upload<'_>) -> Result<()> {
-        self.slots.keep(upload)?;
-        for (vector, residual) in self.residuals.drain(..) {
-            upload.states.keep_residual(vector, upload.client, residual)?;
-        }
-        Ok(())
+    pub fn keep(&mut self, client: ClientId, states: &ClientStates) -> Result<()> {
+        self.slots.keep(client, states)?;
+        self.residuals.drain(..).try_for_each(|(vector, residual)| states.keep_residual(vector, client, residual))
     }
 }

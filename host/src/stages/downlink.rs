@@ -8,7 +8,13 @@
 //! replica if that is smaller; so is one that never took part, which has nothing to add them to.
 //! What it never does: touch the server's weights.
 
-use super::{StageSpec, codec::Codec, failure, slots::ClientSlots, stage::Sender};
+use super::{
+    StageSpec,
+    codec::Codec,
+    failure,
+    slots::ClientSlots,
+    stage::{Address, Sender},
+};
 use crate::{client::ClientId, train::Layout, wire};
 use anyhow::Result;
 use colla_plugin_sdk::{Map, abi::op};
@@ -45,16 +51,18 @@ impl Downlink {
             *difference = w - r;
         }
         // The server has no slots of a client.
-        self.codec.encode(0, &self.difference, round, Sender::Server, &mut ClientSlots::default())?;
+        let of = Address { round, sender: Sender::Server, vector: 0 };
+        self.codec.encode(&self.difference, of, &mut ClientSlots::default())?;
         self.sent += self.codec.bytes();
-        self.codec.decode(0, &mut self.difference, round, Sender::Server)?;
+        self.codec.decode(&mut self.difference, of)?;
         for (r, decoded) in self.replica.iter_mut().zip(&self.difference) {
             *r += decoded;
         }
         match self.replica.iter().position(|r| !r.is_finite()) {
             None => Ok(&self.replica),
             Some(index) => {
-                let message = format!("with it weight {index} of the clients is {}; weights must be finite", self.replica[index]);
+                let message =
+                    format!("with it weight {index} of the clients is {}; weights must be finite", self.replica[index]);
                 Err(failure(self.codec.name(), op::DECODE, message).into())
             }
         }
@@ -77,7 +85,7 @@ mod tests {
 
     fn downlink(name: &str, parameters: &str, initial: &[f32]) -> Downlink {
         let given = config::Plugin { parameters: toml::from_str(parameters).unwrap(), ..config::Plugin::shipped(name) };
-        let spec = StageSpec { plugin: plugin::load(&given, &[]).unwrap(), position: 0, initial_weights: None };
+        let spec = StageSpec { plugin: plugin::load(&given, &[]).unwrap(), position: 0, initial_weights: initial.into() };
         let tensor = TensorInfo { name: "w".into(), shape: vec![initial.len()], role: TensorRole::Weight, offset: 0 };
         Downlink::new(&spec, 42, &Layout { tensors: vec![tensor] }, initial).unwrap()
     }

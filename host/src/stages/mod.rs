@@ -14,6 +14,7 @@ mod downlink;
 mod measures;
 mod normalize;
 mod own_scan;
+mod slot_init;
 mod slots;
 mod stage;
 
@@ -33,16 +34,16 @@ pub use codec::capacity;
 pub use downlink::Downlink;
 pub use measures::{Scan, ScanPlan, norm2};
 pub use own_scan::OwnScan;
-pub use slots::needs_initial_weights;
-pub use stage::{Sender, Stage, failure, open, open_and_listen};
+pub use slot_init::SlotInit;
+pub use stage::{Address, Sender, Stage, failure, open, open_and_listen};
 
 /// A stage of the run: the plugin and its position among all plugins of the run.
 #[derive(Clone)]
 pub struct StageSpec {
     pub plugin: Plugin,
     pub position: u8,
-    /// The weights before round 1, where a client slot starts from them ([`needs_initial_weights`]).
-    pub initial_weights: Option<Arc<[f32]>>,
+    /// The weights before round 1, from which client slots may start.
+    pub initial_weights: Arc<[f32]>,
 }
 
 /// The stages of a run in the order in which they act; what each agent builds its own instances from.
@@ -91,27 +92,19 @@ impl Stages {
     ///
     /// Errors: a [`crate::plugin::PluginFailure`] when a stage fails or returns a value that is not finite.
     pub fn transfer(&mut self, update: &mut [f32], upload: &Upload<'_>) -> Result<u64> {
-        let (round, sender) = (upload.round, Sender::Client(upload.client));
+        let of = Address { round: upload.round, sender: Sender::Client(upload.client), vector: 0 };
         let mut bytes = 0;
         for normalizer in &mut self.normalize {
-            bytes += normalizer.apply(update, round, sender)?;
+            bytes += normalizer.apply(update, of)?;
         }
         bytes += match &mut self.compress {
             Some(compressor) => compressor.transfer(0, update, upload)?,
             None => wire::plain_bytes(update.len()),
         };
         for normalizer in self.normalize.iter_mut().rev() {
-            normalizer.undo(update, round, sender)?;
+            normalizer.undo(update, of)?;
         }
         Ok(bytes)
-    }
-
-    /// Keeps what stages know of the client whose upload was the last one: once it is accepted, for its next round.
-    pub fn keep(&mut self, upload: &Upload<'_>) -> Result<()> {
-        match &mut self.compress {
-            Some(compressor) => compressor.keep(upload),
-            None => Ok(()),
-        }
     }
 
     /// The same for a vector that the client uploads besides its update, counted from 1: it is encoded and nothing else.
@@ -120,5 +113,10 @@ impl Stages {
             Some(compressor) => compressor.transfer(vector, values, upload),
             None => Ok(wire::plain_bytes(values.len())),
         }
+    }
+
+    /// Keeps what stages know of the client whose upload was the last one: once it is accepted, for its next round.
+    pub fn keep(&mut self, client: ClientId, states: &ClientStates) -> Result<()> {
+        self.compress.as_mut().map_or(Ok(()), |compressor| compressor.keep(client, states))
     }
 }

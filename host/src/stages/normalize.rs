@@ -7,7 +7,7 @@
 
 use super::{
     StageSpec,
-    stage::{Sender, Stage},
+    stage::{Address, Stage},
 };
 use crate::{
     plugin::{Block, Span},
@@ -56,16 +56,16 @@ impl Normalizer {
     }
 
     /// Transforms the update and returns the bytes of its headers.
-    pub fn apply(&mut self, update: &mut [f32], round: u64, sender: Sender) -> Result<u64> {
+    pub fn apply(&mut self, update: &mut [f32], of: Address) -> Result<u64> {
         let stage = &mut self.stage;
-        let mut scan = stage.begin(update, round, sender)?;
+        let mut scan = stage.begin(update, of)?;
         if let Some(undo) = &mut self.undo {
             undo.message.clear();
         }
         for unit in 0..stage.pieces.len() {
             let range = stage.pieces[unit].clone();
             let piece = &mut update[range.clone()];
-            let (data, table) = stage.load(&mut scan, piece);
+            let (data, table) = stage.load(&mut scan, of.vector, piece);
             let block = Block {
                 offset: range.start as u64,
                 unit: unit as u32,
@@ -85,15 +85,15 @@ impl Normalizer {
     }
 
     /// Undoes on what the server decoded what the last [`Normalizer::apply`] did; nothing without a header.
-    pub fn undo(&mut self, update: &mut [f32], round: u64, sender: Sender) -> Result<()> {
-        self.undo.as_mut().map_or(Ok(()), |undo| undo.run(update, round, sender))
+    pub fn undo(&mut self, update: &mut [f32], of: Address) -> Result<()> {
+        self.undo.as_mut().map_or(Ok(()), |undo| undo.run(update, of))
     }
 }
 
 impl Undo {
-    fn run(&mut self, update: &mut [f32], round: u64, sender: Sender) -> Result<()> {
+    fn run(&mut self, update: &mut [f32], of: Address) -> Result<()> {
         let stage = &mut self.stage;
-        stage.key_streams(round, sender);
+        stage.key_streams(of);
         for (unit, header) in self.message.pieces().enumerate() {
             let range = stage.pieces[unit].clone();
             let piece = &mut update[range.clone()];

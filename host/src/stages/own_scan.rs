@@ -26,18 +26,19 @@ impl OwnScan {
         Ok(OwnScan { plugin: plugin.into(), frame, before: doubles()?, after: doubles()? })
     }
 
-    /// What the last frame gave; zeros for an empty vector.
+    /// What the last frame of a vector's values gave; zeros if it has none.
     /// Errors: a plugin failure, also when a frame is skipped or a value is not finite.
-    pub fn run(&self, instance: &mut dyn Instance, vector: &[f32]) -> Result<Vec<f64>> {
-        let mut values = vec![0.0; self.after.len];
-        for (unit, frame) in vector.chunks(FRAME).enumerate() {
+    pub fn run(&self, instance: &mut dyn Instance, vector: u32, values: &[f32]) -> Result<Vec<f64>> {
+        let mut carried = vec![0.0; self.after.len];
+        for (unit, frame) in values.chunks(FRAME).enumerate() {
             let data = Span { len: frame.len(), ..self.frame };
             instance.floats_mut(data).copy_from_slice(frame);
-            instance.doubles_mut(self.before).copy_from_slice(&values);
+            instance.doubles_mut(self.before).copy_from_slice(&carried);
             // What is not written must not pass for a value.
             instance.doubles_mut(self.after).fill(f64::NAN);
             let block = Block {
                 offset: (unit * FRAME) as u64,
+                vector,
                 unit: unit as u32,
                 n: data.len,
                 rows: &[data],
@@ -48,12 +49,12 @@ impl OwnScan {
             if instance.block(op::SCAN, &block)?.skipped {
                 return Err(failure(&self.plugin, op::SCAN, "skipped a frame; it must write every value").into());
             }
-            values.copy_from_slice(instance.doubles(self.after));
-            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-                let message = format!("value {at} after frame {unit} is {}; a scan must give finite values", values[at]);
+            carried.copy_from_slice(instance.doubles(self.after));
+            if let Some(at) = carried.iter().position(|value| !value.is_finite()) {
+                let message = format!("value {at} after frame {unit} is {}; a scan must give finite values", carried[at]);
                 return Err(failure(&self.plugin, op::SCAN, message).into());
             }
         }
-        Ok(values)
+        Ok(carried)
     }
 }

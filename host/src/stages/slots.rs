@@ -3,16 +3,16 @@
 //! Where in the flow: loaded before the client's ENCODE, cut into pieces for its blocks, and kept for the client's next
 //! round once its upload is accepted. A slot has an element for each parameter of the model, or for each piece as many
 //! as the plugin answered to LAYOUT (`piece_state`).
-//! What it never does: keep anything itself; values lie with [`crate::client::ClientStates`].
+//! What it never does: keep anything itself; values lie with [`ClientStates`].
 
-use super::{StageSpec, Upload, failure, stage::Stage};
+use super::{SlotInit, StageSpec, failure, stage::Stage};
 use crate::{
-    client::SlotId,
-    plugin::{InitialWeights, Instance, Plugin, PluginFailure, Span, StateInit, StateScope, StateShape},
+    client::{ClientId, ClientStates, SlotId},
+    plugin::{Instance, PluginFailure, Span, StateScope, StateShape},
 };
 use anyhow::Result;
 use colla_plugin_sdk::{Map, Value, abi::op};
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
 /// Most elements of a slot of shape `piece` for each parameter of the model.
 const MAX_PIECE_STATE: usize = 4;
@@ -29,17 +29,11 @@ pub struct ClientSlots {
 
 struct Slot {
     id: SlotId,
-    init: Init,
+    init: SlotInit,
     /// Where the plugin sees a piece of it.
     room: Span,
     /// The values of the client that sends; written back by ENCODE.
     values: Vec<f32>,
-}
-
-enum Init {
-    Value(f32),
-    InitialWeights(Arc<[f32]>),
-    ReceivedWeights,
 }
 
 impl ClientSlots {
@@ -60,7 +54,7 @@ impl ClientSlots {
         for (index, slot) in own {
             slots.push(Slot {
                 id: SlotId { plugin: spec.position, slot: index as u8 },
-                init: init(spec, &slot.init)?,
+                init: SlotInit::new(&spec.plugin, slot, &spec.initial_weights)?,
                 room: Span { buffer: stage.instance.alloc(4 * longest.max(1))?, start: 0, len: longest },
                 values: Vec::new(),
             });
@@ -69,14 +63,10 @@ impl ClientSlots {
     }
 
     /// Takes up the client's values; first values if it has none yet.
-    pub fn load(&mut self, upload: &Upload<'_>) -> Result<()> {
+    pub fn load(&mut self, client: ClientId, received: &[f32], states: &ClientStates) -> Result<()> {
         let len = self.pieces.last().map_or(0, |piece| piece.end);
         for slot in &mut self.slots {
-            slot.values = upload.states.slot(slot.id, upload.client)?.unwrap_or_else(|| match &slot.init {
-                Init::Value(value) => vec![*value; len],
-                Init::InitialWeights(weights) => weights.to_vec(),
-                Init::ReceivedWeights => upload.received.to_vec(),
-            });
+            slot.values = states.slot(slot.id, client)?.unwrap_or_else(|| slot.init.values(len, received));
         }
         Ok(())
     }
@@ -107,32 +97,10 @@ impl ClientSlots {
     }
 
     /// Keeps the values for the client's next round.
-    pub fn keep(&mut self, upload: &Upload<'_>) -> Result<()> {
-        let keep = |slot: &mut Slot| upload.states.keep_slot(slot.id, upload.client, std::mem::take(&mut slot.values));
-        self.slots.iter_mut().try_for_each(keep)
-    }
-}
-
-/// Whether some client slot of the plugin starts from the weights before round 1.
-pub fn needs_initial_weights(plugin: &Plugin) -> bool {
-    let initial = StateInit::Weights(InitialWeights::InitialWeights);
-    plugin.manifest().state.iter().any(|slot| slot.scope == StateScope::Client && slot.init == initial)
-}
-
-fn init(spec: &StageSpec, init: &StateInit) -> Result<Init> {
-    let missing = |what: &str| failure(spec.plugin.manifest().name.as_str(), op::LAYOUT, format!("{what} is not known"));
-    match init {
-        StateInit::Value(value) => Ok(Init::Value(*value as f32)),
-        StateInit::Parameter(name) => {
-            let parameters = spec.plugin.parameters();
-            let value = parameters.f64(name).or(parameters.i64(name).map(|value| value as f64));
-            value.map(|value| Init::Value(value as f32)).ok_or_else(|| missing(&format!("parameter `{name}`")).into())
-        }
-        StateInit::Weights(InitialWeights::ReceivedWeights) => Ok(Init::ReceivedWeights),
-        StateInit::Weights(InitialWeights::InitialWeights) => {
-            let weights = spec.initial_weights.clone().ok_or_else(|| missing("the initial weights"))?;
-            Ok(Init::InitialWeights(weights))
-        }
+    pub fn keep(&mut self, client: ClientId, states: &ClientStates) -> Result<()> {
+        self.slots
+            .iter_mut()
+            .try_for_each(|slot| states.keep_slot(slot.id, client, std::mem::take(&mut slot.values)))
     }
 }
 

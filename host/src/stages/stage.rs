@@ -39,6 +39,15 @@ impl Sender {
     }
 }
 
+/// Which vector of whom a stage works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub round: u64,
+    pub sender: Sender,
+    /// 0 is the update, or the weights on the way down.
+    pub vector: u32,
+}
+
 pub struct Stage {
     pub instance: Box<dyn Instance>,
     /// The pieces of the vector, in index order; none is longer than `data`.
@@ -50,11 +59,18 @@ pub struct Stage {
     pub layout_reply: Map,
     position: u8,
     run_seed: u64,
+    /// What is measured of each vector, by its number; grows when a vector is first seen.
+    plans: Vec<Planned>,
+    len: usize,
+    /// The table of the current piece, kept to avoid an allocation a piece.
+    row: Vec<f64>,
+}
+
+/// What a stage wants to know of one vector, and where.
+struct Planned {
     plan: ScanPlan,
     own_scan: Option<OwnScan>,
     table: Span,
-    /// The table of the current piece, kept to avoid an allocation a piece.
-    row: Vec<f64>,
 }
 
 impl Stage {
@@ -64,30 +80,30 @@ impl Stage {
         let longest = pieces.iter().map(Range::len).max().unwrap_or(0);
         let (mut instance, layout_reply) =
             open_and_listen(&spec.plugin, spec.position, run_seed, longest, layout)?;
-        let query = Map::new().with("n", layout.len() as i64).with("vector", 0i64);
-        let reply = instance.call(op::SCAN_PLAN, &query)?;
-        let plan =
-            ScanPlan::from_reply(&reply, layout.len()).map_err(|message| failure(&name, op::SCAN_PLAN, message))?;
         let data = Span { buffer: instance.alloc(4 * longest.max(1))?, start: 0, len: longest };
-        let table_len = plan.table_len();
-        let table = Span { buffer: instance.alloc(8 * table_len.max(1))?, start: 0, len: table_len };
-        let own_scan = match plan.own() {
-            0 => None,
-            values => Some(OwnScan::new(instance.as_mut(), &name, values, layout.len())?),
-        };
-        Ok(Stage {
-            instance,
-            pieces,
-            data,
-            name,
-            layout_reply,
-            position: spec.position,
-            run_seed,
-            plan,
-            own_scan,
-            table,
-            row: Vec::new(),
-        })
+        let (position, len, plans, row) = (spec.position, layout.len(), Vec::new(), Vec::new());
+        let mut stage = Stage { instance, pieces, data, name, layout_reply, position, run_seed, plans, len, row };
+        // A plan that cannot be should stop the run before it begins.
+        stage.plan(0)?;
+        Ok(stage)
+    }
+
+    /// Asks for the plans of all vectors up to this one that were not seen yet.
+    fn plan(&mut self, vector: u32) -> Result<()> {
+        for vector in self.plans.len()..=vector as usize {
+            let query = Map::new().with("n", self.len as i64).with("vector", vector as i64);
+            let reply = self.instance.call(op::SCAN_PLAN, &query)?;
+            let plan = ScanPlan::from_reply(&reply, self.len)
+                .map_err(|message| failure(&self.name, op::SCAN_PLAN, message))?;
+            let len = plan.table_len();
+            let table = Span { buffer: self.instance.alloc(8 * len.max(1))?, start: 0, len };
+            let own_scan = match plan.own() {
+                0 => None,
+                values => Some(OwnScan::new(self.instance.as_mut(), &self.name, values, self.len)?),
+            };
+            self.plans.push(Planned { plan, own_scan, table });
+        }
+        Ok(())
     }
 
     /// Passes on what the control instance broadcasts this round.
@@ -99,26 +115,29 @@ impl Stage {
     }
 
     /// Sets the random streams to this sender's.
-    pub fn key_streams(&mut self, round: u64, sender: Sender) {
+    pub fn key_streams(&mut self, of: Address) {
         let (run_seed, position) = (self.run_seed, self.position);
-        self.instance.set_callbacks(Callbacks { run_seed, position, round, client: sender.number() });
+        self.instance.set_callbacks(Callbacks { run_seed, position, round: of.round, client: of.sender.number() });
     }
 
-    /// Sets the streams and measures the vector. Errors: those of the stage's own scan.
-    pub fn begin(&mut self, vector: &[f32], round: u64, sender: Sender) -> Result<Scan> {
-        self.key_streams(round, sender);
-        let own = match &self.own_scan {
+    /// Sets the streams and measures the vector. Errors: those of its plan and of the stage's own scan.
+    pub fn begin(&mut self, values: &[f32], of: Address) -> Result<Scan> {
+        self.key_streams(of);
+        self.plan(of.vector)?;
+        let Planned { plan, own_scan, .. } = &self.plans[of.vector as usize];
+        let own = match own_scan {
             None => Vec::new(),
-            Some(scan) => scan.run(self.instance.as_mut(), vector)?,
+            Some(scan) => scan.run(self.instance.as_mut(), of.vector, values)?,
         };
-        Ok(self.plan.scan(vector, own))
+        Ok(plan.scan(values, own))
     }
 
-    /// Puts a piece and its measures where the plugin reads them.
-    pub fn load(&mut self, scan: &mut Scan, piece: &[f32]) -> (Span, Span) {
+    /// Puts a piece of a vector and its measures where the plugin reads them.
+    pub fn load(&mut self, scan: &mut Scan, vector: u32, piece: &[f32]) -> (Span, Span) {
+        let table = self.plans[vector as usize].table;
         scan.table(piece, &mut self.row);
-        self.instance.doubles_mut(self.table).copy_from_slice(&self.row);
-        (self.put(piece), self.table)
+        self.instance.doubles_mut(table).copy_from_slice(&self.row);
+        (self.put(piece), table)
     }
 
     /// Puts a piece where the plugin works on it.

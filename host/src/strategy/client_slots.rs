@@ -7,55 +7,11 @@
 use super::{Member, Roster};
 use crate::{
     client::{ClientId, ClientStates, SlotId},
-    plugin::{InitialWeights, Plugin, PluginFailure, Role, StateInit, StateScope, StateShape, StateSlot},
-    stages::failure,
+    plugin::{Plugin, Role, StateScope, StateShape},
+    stages::SlotInit,
 };
 use anyhow::Result;
-use colla_plugin_sdk::abi::op;
 use std::sync::Arc;
-
-/// First values of a slot.
-#[derive(Clone, Debug)]
-pub enum SlotInit {
-    Value(f32),
-    /// The weights before round 1.
-    Initial(Arc<[f32]>),
-    /// What the client receives when it first takes part.
-    Received,
-}
-
-impl SlotInit {
-    /// As the manifest declares it; `initial`: the weights before round 1.
-    /// Errors: a parameter that is no finite number in single precision.
-    pub fn new(plugin: &Plugin, slot: &StateSlot, initial: &Arc<[f32]>) -> Result<Self, PluginFailure> {
-        let parameter = match &slot.init {
-            StateInit::Value(value) => return Ok(SlotInit::Value(*value as f32)),
-            StateInit::Weights(InitialWeights::InitialWeights) => return Ok(SlotInit::Initial(initial.clone())),
-            StateInit::Weights(InitialWeights::ReceivedWeights) => return Ok(SlotInit::Received),
-            StateInit::Parameter(name) => name,
-        };
-        let values = plugin.parameters();
-        let value = values.f64(parameter).or_else(|| values.i64(parameter).map(|value| value as f64));
-        match value {
-            Some(value) if (value as f32).is_finite() => Ok(SlotInit::Value(value as f32)),
-            value => {
-                let text = format!(
-                    "state `{}` starts at the parameter `{parameter}`, which is {value:?}; it must be a finite number in single precision",
-                    slot.name
-                );
-                Err(failure(&plugin.manifest().name, op::LAYOUT, text))
-            }
-        }
-    }
-
-    pub fn values(&self, received: &[f32]) -> Vec<f32> {
-        match self {
-            SlotInit::Value(value) => vec![*value; received.len()],
-            SlotInit::Initial(weights) => weights.to_vec(),
-            SlotInit::Received => received.to_vec(),
-        }
-    }
-}
 
 /// A client slot as the manifest of its plugin declares it.
 #[derive(Clone, Debug)]
@@ -68,7 +24,7 @@ pub struct ClientSlot {
 impl ClientSlot {
     /// The values of this slot for `client`, or those with which it would begin if `received` were sent to it now.
     pub fn values(&self, client: ClientId, received: &[f32], states: &ClientStates) -> Result<Vec<f32>> {
-        Ok(states.slot(self.id, client)?.unwrap_or_else(|| self.init.values(received)))
+        Ok(states.slot(self.id, client)?.unwrap_or_else(|| self.init.values(received.len(), received)))
     }
 }
 
@@ -158,7 +114,7 @@ impl OpenSlots {
         let open = |slot: &ClientSlot| {
             let kept = states.slot(slot.id, client)?;
             let is_new = kept.is_none();
-            let begun = kept.unwrap_or_else(|| slot.init.values(received));
+            let begun = kept.unwrap_or_else(|| slot.init.values(received.len(), received));
             Ok(OpenSlot { id: slot.id, begun, now: None, is_new })
         };
         clients.slots().map(open).collect::<Result<_>>().map(OpenSlots)

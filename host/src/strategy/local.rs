@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn lengths_that_no_run_can_have_are_refused_with_their_range() {
-        for count in [0, -3, 1_000_001] {
+        for count in [0i64, -3, 1_000_001] {
             refused(Map::new().with("epochs", count), &format!("`epochs` of a phase is {count}; it must be from 1 to"));
         }
         refused(Map::new().with("steps", i64::MAX), "`steps` of a phase is 9223372036854775807");

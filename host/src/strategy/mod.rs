@@ -1,6 +1,6 @@
 //! How updates become new weights, as the plugins of the run decide it.
 //!
-//! Where in the flow: after the wire, before evaluation. [`Roster`] says who plays which role; [`requirements`] what a
+//! Where in the flow: after the wire, before evaluation. [`Roster`] says who plays which role, [`requirements`] what a
 //! method needs of the others; [`select`] chooses the cohort; [`local`] asks the client plugins for their plans,
 //! [`client_slots`] holds what they keep of each client and [`client_end`] lets them change it; [`vectors`] sums what they
 //! upload besides the update; [`aggregate`] weighs and reduces; [`server_step`] makes the new weights.

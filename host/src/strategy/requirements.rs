@@ -146,7 +146,10 @@ pub fn bounding_stage(plugins: &[Plugin]) -> Result<usize, String> {
     for role in [Role::Attack, Role::Mix] {
         if let Some((_, plugin)) = with(role).next() {
             let name = &plugin.manifest().name;
-            return Err(format!("`{name}` plays the role {} behind the stage that bounds it; leave it out", role.name()));
+            return Err(format!(
+                "`{name}` plays the role {} behind the stage that bounds it; leave it out",
+                role.name()
+            ));
         }
     }
     if let Some(plugin) = plugins.iter().find(|plugin| !plugin.manifest().vectors.is_empty()) {

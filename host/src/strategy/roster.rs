@@ -5,12 +5,13 @@ use crate::{
     client::ClientId,
     error::{Fault, Kind},
     plugin::{Callbacks, Direction, Instance, Manifest, Plugin, Role, StateScope},
-    stages::{StageSpec, StageSpecs, failure, needs_initial_weights, open},
+    stages::{StageSpec, StageSpecs, failure, open},
     train::Layout,
 };
 use anyhow::Result;
 use colla_plugin_sdk::{Map, Value, abi::op};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Largest broadcast of one plugin.
 const MAX_BROADCAST_BYTES: usize = 64 << 10;
@@ -86,11 +87,12 @@ impl Roster {
     }
 
     /// What agents build their own stage instances from.
-    pub fn stages(&self, initial_weights: &[f32]) -> StageSpecs {
+    /// `initial_weights`: those before round 1.
+    pub fn stages(&self, initial_weights: &Arc<[f32]>) -> StageSpecs {
         let spec = |m: &Member| StageSpec {
             plugin: m.plugin.clone(),
             position: m.position,
-            initial_weights: needs_initial_weights(&m.plugin).then(|| initial_weights.into()),
+            initial_weights: initial_weights.clone(),
         };
         StageSpecs {
             normalize: self.members.iter().filter(|m| m.has(Role::Normalize)).map(spec).collect(),
@@ -216,8 +218,8 @@ fn names(plugins: &[Plugin], which: impl Fn(&Plugin) -> bool) -> Vec<&str> {
 /// What a manifest asks for and this host cannot give is refused, never ignored.
 fn check_alone(manifest: &Manifest) -> Result<()> {
     let of_clients = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client);
-    let client_state =
-        of_clients.filter(|_| !manifest.has(Role::Client) && !manifest.has(Role::Compress)).map(|slot| &slot.name);
+    let is_kept = manifest.has(Role::Client) || manifest.has(Role::Compress);
+    let client_state = of_clients.filter(|_| !is_kept).map(|slot| &slot.name);
     let asked = [
         ("needs", manifest.needs.first().map(|need| format!("{need:?}"))),
         ("keeps client state", client_state.into_iter().next().cloned()),

@@ -31,7 +31,11 @@ pub struct Selector {
 impl Selector {
     /// `None` without such a plugin. `examples`: of each client, in the order of ids.
     /// Errors: `Kind::Config` with Poisson cohorts, where every client decides for itself.
-    pub fn new(roster: &mut Roster, config: &Federation, examples: impl Iterator<Item = usize>) -> Result<Option<Self>> {
+    pub fn new(
+        roster: &mut Roster,
+        config: &Federation,
+        examples: impl Iterator<Item = usize>,
+    ) -> Result<Option<Self>> {
         let Some(index) = roster.position_of(Role::Select) else { return Ok(None) };
         let member = &mut roster.members[index];
         if config.sampling == Sampling::Poisson {

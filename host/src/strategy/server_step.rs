@@ -3,11 +3,11 @@
 //! Without a plugin: w ← w + server-learning-rate · Δ. With one: STEP over frames of 65,536 elements, with the state
 //! slots (momentum, moments) that the manifest declares; the host owns them, so that checkpoints need no help.
 
-use super::{Member, Roster, aggregate::Aggregated, client_slots::SlotInit, facts::RoundFacts, vectors::VectorSum};
+use super::{Member, Roster, aggregate::Aggregated, facts::RoundFacts, vectors::VectorSum};
 use crate::{
     error::{Fault, Kind},
     plugin::{Block, Instance, Role, Span, StateScope},
-    stages::{failure, norm2, open},
+    stages::{SlotInit, failure, norm2, open},
     train::Layout,
 };
 use anyhow::Result;
@@ -116,7 +116,7 @@ impl PluginStep {
         let (base, aggregate, out) = (span()?, span()?, span()?);
         let sums = manifest.vectors.iter().map(|_| span()).collect::<Result<_>>()?;
         let spans = slots.iter().map(|_| span()).collect::<Result<_>>()?;
-        let start = |slot| SlotInit::new(&member.plugin, slot, initial).map(|init| init.values(initial));
+        let start = |slot| SlotInit::new(&member.plugin, slot, initial).map(|init| init.values(initial.len(), initial));
         let states = slots.iter().map(|slot| start(slot)).collect::<Result<_, _>>()?;
         let broadcast = (0..slots.len()).filter(|&slot| slots[slot].broadcast).collect();
         let name = manifest.name.clone();

@@ -192,14 +192,14 @@ mod tests {
     #[test]
     fn prox_toward_a_slot_pulls_to_it_from_the_first_step_on() {
         // mu = 1/4, s = (0, 2, 1/2). g = (4, 0, −3) + ((1 − 0), (−2 − 2), (1/2 − 1/2))/4 = (4.25, −1, −3); w −= g/2.
-        let terms = [Term::ProxToward { mu: 0.25, toward: &[0.0, 2.0, 0.5] }];
+        let terms = [Term::ProxToward { mu: 0.25, toward: &[0.0, 2.0, 0.5][..] }];
         assert_eq!(steps(1, 0.0, 0.0, &terms), [[-1.125, -1.5, 2.0]]);
     }
 
     #[test]
     fn a_linear_term_shifts_every_gradient_by_the_scaled_slot() {
         // −1/2·(2, −4, 1): g = (3, 2, −3.5) in both steps, w −= g/2.
-        let terms = [Term::Linear { scale: -0.5, slot: &[2.0, -4.0, 1.0] }];
+        let terms = [Term::Linear { scale: -0.5, slot: &[2.0, -4.0, 1.0][..] }];
         assert_eq!(steps(2, 0.0, 0.0, &terms), [[-0.5, -3.0, 2.25], [-2.0, -4.0, 4.0]]);
         // With momentum 1/2 the shift is part of what accumulates: v = (3, 2, −3.5), then (4.5, 3, −5.25).
         assert_eq!(steps(2, 0.5, 0.0, &terms), [[-0.5, -3.0, 2.25], [-2.75, -4.5, 4.875]]);
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn prox_toward_the_received_weights_is_prox_bit_for_bit() {
-        let toward = [Term::ProxToward { mu: 0.3, toward: &[1.0, -2.0, 0.5] }];
+        let toward = [Term::ProxToward { mu: 0.3, toward: &[1.0, -2.0, 0.5][..] }];
         assert_eq!(steps(5, 0.9, 0.1, &toward), steps(5, 0.9, 0.1, &[Term::Prox { mu: 0.3 }]));
     }
 
@@ -231,7 +231,7 @@ mod tests {
     fn zero_coefficients_and_a_scale_of_one_are_no_terms_bit_for_bit() {
         let none = [
             Term::Prox { mu: 0.0 },
-            Term::ProxToward { mu: 0.0, toward: &[f32::NAN; 3] },
+            Term::ProxToward { mu: 0.0, toward: &[f32::NAN; 3][..] },
             Term::Linear { scale: 0.0, slot: &[f32::NAN; 3] },
             Term::L2 { lambda: 0.0 },
             Term::LearningRateScale { factor: 1.0 },

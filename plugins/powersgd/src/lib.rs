@@ -9,8 +9,8 @@
 //!
 //! Departure: the paper's workers average P before they form Q, and average Q, so all of them share one P̂. Clients
 //! of a federation upload once: each sends both factors of its own matrix, and the host averages the products. The first Q
-//! is drawn with the run's seed, the same for every client. On the downlink, and for vectors besides the update, nothing is
-//! kept, and every time starts from it.
+//! is drawn with the run's seed, the same for every client. For vectors besides the update nothing is kept, and every time
+//! starts from it.
 //!
 //! All products are sums in f64 in a fixed order, rounded to f32 where they are sent.
 

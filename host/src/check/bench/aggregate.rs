@@ -1,6 +1,6 @@
 //! Role aggregate: WEIGH and DENOMINATOR, or REDUCE on rows, be they the clients' or those that DECIDE made.
 
-use super::{Bench, EXAMPLES, cut_to, doubles, part, ranges, round_message};
+use super::{Bench, EXAMPLES, doubles, part, ranges, round_message};
 use crate::{
     check::inputs::{Input, ROWS},
     plugin::{Block, Need, Reduce},
@@ -77,11 +77,7 @@ impl Bench {
             self.instance.floats_mut(span).copy_from_slice(row);
         }
         let spans = self.rows[..rows.len()].to_vec();
-        let weights = weights.map(|weights| {
-            let span = cut_to(self.weights, weights.len());
-            self.instance.doubles_mut(span).copy_from_slice(weights);
-            span
-        });
+        let weights = weights.map(|weights| self.put_weights(weights));
         self.instance.floats_mut(self.out).fill(f32::NAN);
         for range in ranges(self.layout.len(), cut) {
             let rows: Vec<_> = spans.iter().map(|&row| part(row, &range)).collect();

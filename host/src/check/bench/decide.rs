@@ -1,6 +1,6 @@
 //! DECIDE, for the roles mix and aggregate: a plan, a Gram matrix, and the rows that the coefficients make.
 
-use super::{Bench, MAX_ROWS, cut_to};
+use super::{Bench, MAX_ROWS};
 use crate::{
     check::inputs::{Input, ROWS},
     plugin::Block,
@@ -68,11 +68,8 @@ impl Bench {
         let gram: Vec<f64> = all.iter().flat_map(|a| all.iter().map(|b| dot(a, b)).collect::<Vec<_>>()).collect();
         let mut weights = examples.to_vec();
         weights.resize(k, 0.0);
-        let table = self.put_table(&gram);
-        let mixing = self.blank_doubles(rows_out * k + k);
-        self.instance.doubles_mut(mixing)[..k].copy_from_slice(&weights);
-        let (weights, mixing) =
-            (cut_to(mixing, k), crate::plugin::Span { start: mixing.start + 8 * k, len: rows_out * k, ..mixing });
+        let (table, weights) = (self.put_table(&gram), self.put_weights(&weights));
+        let mixing = self.blank_doubles(rows_out * k);
         let block = Block { k, table: Some(table), weights: Some(weights), mix_out: Some(mixing), ..Block::default() };
         self.must_do(op::DECIDE, &block)?;
         let coefficients = self.instance.doubles(mixing);

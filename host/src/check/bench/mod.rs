@@ -17,7 +17,7 @@ use crate::{
         Block, Buffer, Callbacks, InitialWeights, Instance, Manifest, Plugin, Reduce, Role, Span, StateInit,
         StateScope, StateShape, StateSlot,
     },
-    stages::{capacity, failure, open_and_listen},
+    stages::{OwnScan, capacity, failure, open_and_listen},
     train::{Layout, TensorInfo, TensorRole},
 };
 use anyhow::Result;
@@ -46,7 +46,10 @@ pub struct Bench {
     vectors: Vec<Span>,
     table: Span,
     weights: Span,
+    mixing: Span,
     bytes: Span,
+    /// The stage's own scan and how many values it gives, once it was asked for.
+    own_scan: Option<(usize, OwnScan)>,
 }
 
 /// One state slot of the manifest.
@@ -100,13 +103,29 @@ impl Bench {
         };
         let slots = manifest.state.iter().map(slot).collect::<Result<_>>()?;
         let mut doubles = || -> Result<Span> { Ok(whole(instance.alloc(8 * DOUBLES)?, DOUBLES)) };
-        let (table, weights) = (doubles()?, doubles()?);
+        let (table, weights, mixing) = (doubles()?, doubles()?, doubles()?);
         // Some bytes more than any piece has: DECODE and UNDO are also asked about pieces that are too long.
         let bytes = capacity(manifest.max_encoded, len).max(manifest.max_header) + 64;
         let bytes = whole(instance.alloc(bytes)?, bytes);
         let name = manifest.name.clone();
         instance.set_callbacks(Callbacks { run_seed: RUN_SEED, position: 0, round: 1, client: 3 });
-        Ok(Bench { instance, name, manifest, layout, rows, base, out, slots, vectors, table, weights, bytes })
+        let own_scan = None;
+        Ok(Bench {
+            instance,
+            name,
+            manifest,
+            layout,
+            rows,
+            base,
+            out,
+            slots,
+            vectors,
+            table,
+            weights,
+            mixing,
+            bytes,
+            own_scan,
+        })
     }
 
     /// What the plugin answers in `role`, as numbers; bytes count as numbers too. `cut`: elements of the ranges that
@@ -189,9 +208,16 @@ impl Bench {
         table
     }
 
+    /// Puts numbers of examples where a block's weights are.
+    fn put_weights(&mut self, values: &[f64]) -> Span {
+        let weights = cut_to(self.weights, values.len());
+        self.instance.doubles_mut(weights).copy_from_slice(values);
+        weights
+    }
+
     /// Room for `len` numbers that the plugin must write.
     fn blank_doubles(&mut self, len: usize) -> Span {
-        let span = cut_to(self.weights, len);
+        let span = cut_to(self.mixing, len);
         self.instance.doubles_mut(span).fill(f64::NAN);
         span
     }

@@ -162,14 +162,20 @@ impl Bench {
             let message = format!("asked for {} values of measures", plan.table_len());
             return Err(failure(&self.name, op::SCAN_PLAN, message).into());
         }
-        let own = match plan.own() {
-            0 => Vec::new(),
-            values => {
-                let scan = OwnScan::new(self.instance.as_mut(), &self.name, values, vector.len())?;
-                scan.run(self.instance.as_mut(), vector)?
-            }
-        };
+        let own = if plan.own() == 0 { Vec::new() } else { self.own_scan(plan.own(), vector)? };
         Ok(plan.scan(vector, own))
+    }
+
+    /// SCAN of a vector, which gives so many values.
+    fn own_scan(&mut self, values: usize, vector: &[f32]) -> Result<Vec<f64>> {
+        let instance = self.instance.as_mut();
+        let scan = match self.own_scan.take() {
+            Some((room, scan)) if room == values => scan,
+            _ => OwnScan::new(instance, &self.name, values, vector.len())?,
+        };
+        let answer = scan.run(instance, 0, vector);
+        self.own_scan = Some((values, scan));
+        answer
     }
 
     fn scan_reply(&mut self) -> Result<Map> {

@@ -139,7 +139,9 @@ impl Manifest {
         let Some(first) = of_clients.next() else { return Ok(()) };
         if self.has(Role::Client) && self.has(Role::Compress) {
             let name = &first.name;
-            return Err(format!("state `{name}` could belong to client or to compress; a plugin with both roles has none"));
+            return Err(format!(
+                "state `{name}` could belong to client or to compress; a plugin with both roles has none"
+            ));
         }
         match of_clients.find(|slot| slot.shape != first.shape) {
             None => Ok(()),

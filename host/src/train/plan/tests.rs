@@ -206,7 +206,7 @@ fn terms_that_read_slots_equal_the_burn_modules() {
         let (start, [mut plan, mut burn]) = case.trainers();
         let (rows, [model, _]) = (rows(), case.models());
         let [toward, slope] = [6, 7].map(|seed| model.initial_weights(seed).unwrap());
-        let terms = [Term::ProxToward { mu: 0.5, toward: &toward }, Term::Linear { scale: -0.25, slot: &slope }];
+        let terms = [Term::ProxToward { mu: 0.5, toward: &toward[..] }, Term::Linear { scale: -0.25, slot: &slope }];
         for (steps, tolerance) in [(1, 1e-5), (20, 1e-4)] {
             let what = format!("{}, {steps} steps", case.name);
             let task = LocalTask { terms: &terms, ..task(&start, &rows, steps, |task| task.momentum = 0.5) };
