@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["run"],
-    &["evaluate", "check"],
+    &["evaluate", "check", "apply"],
     &["schedule"],
     &["strategy"],
     &["stages"],
@@ -22,6 +22,8 @@ const LAYERS: &[&[&str]] = &[
 const HOMES: &[(&str, &str)] = &[
     ("burn", "train/"),
     ("gemm", "train/plan/product.rs"),
+    ("pulp", "strategy/"),
+    ("rustix", "strategy/spill.rs"),
     ("wasmtime", "plugin/wasm"),
     ("libloading", "plugin/native.rs"),
     ("rayon", "executor.rs"),

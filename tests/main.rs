@@ -1,6 +1,7 @@
 //! Promises, one module each, kept by the real binary and the built plugin files.
 //! One test binary, because each binary costs a link.
 
+mod apply;
 mod assemblyscript;
 mod author;
 mod bad_input;

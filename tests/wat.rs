@@ -128,6 +128,8 @@ pub fn manifest(kind: &str, more: &str) -> String {
 
 /// The field of an aggregation over rows.
 pub const ROWS: &str = r#","reduce":["rows"]"#;
+/// The field of a sum that is weighed after training.
+pub const SUM_AFTER: &str = r#","reduce":["sum-after"]"#;
 /// The field of an aggregation by distances.
 pub const GRAM: &str = r#","reduce":["gram"]"#;
 /// A body that does nothing and says that all is well.
@@ -211,4 +213,23 @@ pub fn for_operations(operations: &[(u32, &str)]) -> String {
     operations.iter().fold(String::new(), |all, (op, body)| {
         all + &format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {body} (return (i32.const 0))))")
     }) + "(i32.const 1)"
+}
+/// Sets the first coefficient to 1 and all others to 0: the first result is the first row.
+pub const FIRST_ROW_ONLY: &str = "(memory.fill (i32.load offset=60 (local.get $block)) (i32.const 0)
+    (i32.shl (i32.load offset=84 (local.get $block)) (i32.const 3)))
+    (f64.store (i32.load offset=60 (local.get $block)) (f64.const 1)) (i32.const 0)";
+
+/// Column `column` of client `$i` in WEIGH's table after training (pointer at offset 40), which has seven columns.
+pub fn column_after(column: u32) -> String {
+    format!(
+        "(f64.load offset={} (i32.add (i32.load offset=40 (local.get $block)) (i32.mul (local.get $i) (i32.const 56))))",
+        8 * column
+    )
+}
+
+/// `out` becomes minus `base` (pointer at offset 44).
+pub fn negate_base() -> String {
+    fill_out(
+        "(f32.neg (f32.load (i32.add (i32.load offset=44 (local.get $block)) (i32.shl (local.get $i) (i32.const 2)))))",
+    )
 }

@@ -11,6 +11,7 @@ use colla::random::{Purpose, Stream};
 use colla::stages;
 use colla::strategy::grid::{Grid, GridSum};
 use colla::strategy::rows::RowStore;
+use colla::strategy::shard::ShardSpec;
 use colla::train::{Layout, TensorInfo, TensorRole};
 use colla_plugin_sdk::abi::{FRAME, op};
 use divan::{Bencher, counter::BytesCount};
@@ -83,7 +84,12 @@ fn layout(weights: usize) -> Layout {
 #[divan::bench(args = FORMS)]
 fn rows_mean(bencher: Bencher, form: Form) {
     let executor = Executor::new(1).expect("a thread");
-    let mut rows = RowStore::new(load("fedavg-rows", form), 0, 1, &layout(WEIGHTS));
+    let mut rows = RowStore::new(ShardSpec {
+        plugin: load("fedavg-rows", form),
+        position: 0,
+        run_seed: 1,
+        layout: layout(WEIGHTS),
+    });
     rows.prepare(CLIENTS).expect("room for the rows");
     updates().iter().enumerate().for_each(|(slot, update)| rows.put(slot, update));
     let weights: Vec<f64> = (1..=CLIENTS).map(|examples| examples as f64).collect();

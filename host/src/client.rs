@@ -15,6 +15,10 @@ use crate::{
 pub use room::WorstCase;
 pub use states::{ClientStates, SlotId};
 
+/// The server where it plays a client's part: on its own data, and as the sender of the weights. No client of a partition
+/// has this id; with 1 more, as streams are keyed, it still fits their 32 bits.
+pub const SERVER: ClientId = ClientId(u32::MAX - 1);
+
 /// Identity of a virtual client: its position in the partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientId(pub u32);
@@ -27,13 +31,22 @@ impl ClientId {
 
 impl std::fmt::Display for ClientId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        if *self == SERVER { f.write_str("of the server") } else { self.0.fmt(f) }
     }
 }
 
 /// Clients of a fixed-size cohort: `max(1, ⌊C·K + 10⁻⁹⌋)` of `num_clients`.
 pub fn cohort_size(fraction: f64, num_clients: usize) -> usize {
     ((fraction * num_clients as f64 + 1e-9) as usize).clamp(1, num_clients)
+}
+
+/// More clients than a round will have: the mean of Poisson cohorts plus six standard deviations.
+pub fn largest_cohort(config: &Federation, num_clients: usize) -> usize {
+    let (q, n) = (config.fraction_train, num_clients as f64);
+    match config.sampling {
+        Sampling::Fixed => cohort_size(q, num_clients),
+        Sampling::Poisson => ((q * n + 6.0 * (n * q * (1.0 - q)).sqrt()) as usize + 1).min(num_clients),
+    }
 }
 
 /// Clients of a cohort on average: C·K of Poisson cohorts, else [`cohort_size`].

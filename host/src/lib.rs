@@ -23,6 +23,7 @@ pub mod strategy;
 
 pub mod record;
 
+pub mod apply;
 pub mod check;
 
 pub mod error;

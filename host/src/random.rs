@@ -14,6 +14,10 @@ pub enum Purpose {
     InitialWeights,
     BatchOrder,
     EvaluationCohort,
+    /// Which clients are hostile.
+    Attackers,
+    /// Which training rows the server holds itself.
+    RootRows,
     /// Batch order of a personal phase: its number in the run (below 2²⁴).
     PersonalOrder {
         phase: u32,
@@ -34,6 +38,8 @@ impl Purpose {
             Purpose::InitialWeights => 4 << 24,
             Purpose::BatchOrder => 5 << 24,
             Purpose::EvaluationCohort => 7 << 24,
+            Purpose::Attackers => 8 << 24,
+            Purpose::RootRows => 9 << 24,
             Purpose::PersonalOrder { phase } => 10 << 24 | phase,
             Purpose::Plugin { position, stream } => 6 << 24 | u32::from(position) << 16 | u32::from(stream),
         }

@@ -4,20 +4,25 @@ use crate::{
     client::{self, ClientId, ClientStates, WorstCase},
     config::{self, BatchSize, ClientEvaluation, Config},
     data::{self, Dataset},
+    error::{Fault, Kind},
     evaluate::{self, Whose},
     executor::Executor,
     partition::{self, Partition},
-    plugin::{self, Origin, Plugin, Role},
+    plugin::{self, Need, Origin, Plugin, Role},
+    random::{Purpose, Stream},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo, Spread},
     schedule::{AgentSpec, ClientReport, ClientTask, Engine, PersonalTask, RoundJob, SequentialEngine, ThreadedEngine},
     stages::Downlink,
     strategy::{
         Roster,
-        aggregate::Aggregator,
+        aggregate::{Aggregator, Arrived, Settings},
+        attack::Attack,
         client_slots::ClientPlugins,
-        facts::{ClientRow, RoundFacts},
+        facts::{ClientRow, RoundFacts, TrainedRow},
         grid::Grid,
+        kept::Storage,
         local::{self, Length, LocalPlan, PersonalPhase},
+        post::Posts,
         requirements,
         select::Selector,
         server_step::ServerStep,
@@ -28,6 +33,7 @@ use crate::{
 };
 use anyhow::Result;
 use colla_plugin_sdk::Map;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -41,6 +47,9 @@ pub struct Experiment {
     pub model: Arc<dyn Model>,
     /// Loaded plugins in the configuration's order; FedAvg is among them if no other aggregate is.
     pub plugins: Vec<Plugin>,
+    /// Where updates are kept while a round lasts if they exceed `host.update-memory`. Default: the system's folder for
+    /// temporary files.
+    pub scratch: PathBuf,
 }
 
 impl Experiment {
@@ -62,7 +71,7 @@ impl Experiment {
         for path in [&mut config.data.path, &mut config.model.init, &mut config.partition.cache].into_iter().flatten() {
             *path = std::path::absolute(&*path)?;
         }
-        Ok(Experiment { config, data, model, plugins })
+        Ok(Experiment { config, data, model, plugins, scratch: std::env::temp_dir() })
     }
 
     /// Runs all rounds.
@@ -122,7 +131,10 @@ struct Run<'a> {
     downlink: Option<Downlink>,
     aggregator: Aggregator,
     vectors: Option<VectorRule>,
+    posts: Posts,
     server_step: ServerStep,
+    /// Rows of the training set that the server holds itself.
+    root_rows: Vec<u32>,
     weights: Vec<f32>,
     client_accuracy: Vec<(ClientId, f64)>,
     /// The same rows by clients' personal models, where a plugin keeps any.
@@ -134,7 +146,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(experiment: &'a Experiment) -> Result<Self> {
-        let Experiment { config, data, model, plugins } = experiment;
+        let Experiment { config, data, model, plugins, scratch } = experiment;
         let layout = model.layout();
         let partition = partition::load_or_create(&config.partition, data)?;
         let executor = Arc::new(Executor::new(config.host.threads)?);
@@ -155,19 +167,33 @@ impl<'a> Run<'a> {
             train: config.train.clone(),
             run_seed: config.seed,
             update_bound: config.federation.update_bound,
-            clients: Arc::new(ClientStates::new(state_memory, std::env::temp_dir())),
+            clients: Arc::new(ClientStates::new(state_memory, scratch.clone())),
             client_plugins,
+            loss_before: roster.needs(Need::LossBefore),
+            update_norm2: roster.needs(Need::UpdateNorm2),
         };
         // One thread needs no queue: the obvious engine then runs for real, and the others are held to it.
         let engine: Box<dyn Engine> = match executor.threads() {
             1 => Box::new(SequentialEngine::new(&spec)?),
             _ => Box::new(ThreadedEngine::new(&spec, executor.clone())?),
         };
+        let num_clients = partition.train.num_clients();
+        let attack = Attack::new(&roster, config.attack.as_ref(), num_clients, config.seed, layout)?;
+        let settings = Settings {
+            storage: Storage { memory_bytes: (config.host.update_memory as u64) << 20, folder: scratch.clone() },
+            has_root: config.federation.root_rows > 0,
+            keep: false,
+            update_norm2: spec.update_norm2,
+        };
+        let aggregator = Aggregator::new(&roster, config.seed, layout, attack, settings);
+        aggregator.check_room(client::largest_cohort(&config.federation, num_clients))?;
         Ok(Run {
             engine,
             selector: Selector::new(&mut roster, &config.federation, partition.train.sizes())?,
             downlink,
-            aggregator: Aggregator::new(&roster, config.seed, layout)?,
+            aggregator,
+            posts: Posts::new(&roster, config.seed, layout, &initial)?,
+            root_rows: root_rows(config, data.train.len())?,
             vectors: VectorRule::new(&roster),
             server_step: ServerStep::new(
                 &roster,
@@ -213,7 +239,10 @@ impl<'a> Run<'a> {
             Some(rule) => rule.weigh(&mut self.roster, &clients, bound)?,
             None => Vec::new(),
         };
-        let tasks = weighted(tasks, &weights, &vector_weights);
+        let mut tasks = weighted(tasks, &weights, &vector_weights);
+        if self.aggregator.wants_root() {
+            tasks.push(root_task(self.config, &self.root_rows, cohort.len()));
+        }
         let vector_grids: Vec<Grid> = vector_weights.iter().map(|vector| vector.grid).collect();
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|m| m.broadcast.clone()).collect();
         let sent = match &mut self.downlink {
@@ -229,18 +258,24 @@ impl<'a> Run<'a> {
             broadcast_slots: &self.server_step.broadcast(),
             vector_grids: &vector_grids,
         };
-        let received = self.engine.round(&job, &mut |done| observer.clients(round, done, tasks.len()))?;
+        let mut received = self.engine.round(&job, &mut |done| observer.clients(round, done, tasks.len()))?;
         let train_seconds = start.elapsed().as_secs_f64();
+        // The server's own client is no member of the cohort.
+        received.reports.truncate(cohort.len());
+        let clients = trained(clients, &received.reports);
+        let arrived = Arrived { facts: &facts, cohort: &cohort, clients, weights, sum: received.sum };
         let (roster, len) = (&mut self.roster, self.weights.len());
-        let aggregated =
-            self.aggregator.finish(roster, &self.executor, &facts, &clients, &weights, received.sum, len)?;
+        let mut aggregated = self.aggregator.finish(roster, &self.executor, arrived)?;
+        self.posts.apply(roster, &mut aggregated, &facts)?;
+        self.aggregator.remember(&aggregated.update);
         let vectors = match &self.vectors {
             Some(rule) => rule.sums(&vector_weights, &received.vector_sums, len)?,
             None => Vec::new(),
         };
-        self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &vectors, &facts, tasks.len())?;
+        self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &vectors, &facts, cohort.len())?;
 
         let mut record = self.record(round, train_seconds, &received.reports);
+        record.attackers = aggregated.attackers.map(|count| count as u64);
         if let Some(selector) = &mut self.selector {
             selector.remember(round, received.reports.iter().map(|report| (report.client, report.local.loss)));
         }
@@ -393,6 +428,47 @@ fn planned(task: &ClientTask<'_>, learning_rate: f64) -> ClientRow {
     let scale: f64 = task.terms.iter().map(train::Term::learning_rate_factor).product();
     let lr_sum = learning_rate * scale * task.steps as f64;
     ClientRow { num_examples: task.rows.len(), steps: task.steps, lr_sum, trained: None }
+}
+
+/// The same rows with what is known after training.
+fn trained(mut clients: Vec<ClientRow>, reports: &[ClientReport]) -> Vec<ClientRow> {
+    for (client, report) in clients.iter_mut().zip(reports) {
+        client.trained = Some(TrainedRow {
+            train_loss: report.local.loss,
+            loss_before: report.loss_before,
+            update_norm2: report.update_norm2,
+        });
+    }
+    clients
+}
+
+/// The rows that the server draws for itself, ascending. Errors: it wants more than there are.
+fn root_rows(config: &Config, train_rows: usize) -> Result<Vec<u32>> {
+    let count = config.federation.root_rows;
+    if count > train_rows {
+        return Err(Fault::new(
+            Kind::Config,
+            format!("config `federation.root-rows = {count}`: the training set has {train_rows} rows; use fewer"),
+        ));
+    }
+    let chosen = Stream::new(config.seed, Purpose::RootRows, 0, 0).choose(train_rows as u64, count);
+    Ok(chosen.into_iter().map(|row| row as u32).collect())
+}
+
+/// The server's own client trains plainly, behind the cohort.
+fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> ClientTask<'a> {
+    let (batch_size, steps) = steps(&config.train, None, rows.len());
+    ClientTask {
+        slot,
+        client: client::SERVER,
+        rows,
+        steps,
+        batch_size,
+        terms: Vec::new(),
+        personal: Vec::new(),
+        weight: 0.0,
+        vector_weights: Vec::new(),
+    }
 }
 
 /// Batch size and number of steps of a phase for a client with `rows` rows.

@@ -69,6 +69,8 @@ pub(super) enum PluginCommand {
     Build(BuildArguments),
     /// Run a plugin through the laws of its roles, one line each; exit code 6 if one is broken
     Check(CheckArguments),
+    /// Aggregate updates from a file with plugins, without training
+    Apply(ApplyArguments),
 }
 
 #[derive(Args)]
@@ -149,6 +151,48 @@ pub(super) struct CheckArguments {
 }
 
 #[derive(Args)]
+pub(super) struct ApplyArguments {
+    /// Plugins as with `run --plugin`, in their order; FedAvg aggregates if none of them does
+    #[arg(value_name = "PLUGIN[:k=v,…]")]
+    pub plugins: Vec<String>,
+    /// A safetensors file with `num_examples` and the clients' weights, `client/<i>/<name>` beside `global/<name>`, or
+    /// their updates, `delta/<round>/<i>/<name>`
+    #[arg(long, value_name = "FILE")]
+    pub updates: PathBuf,
+    /// Where the new weights go: a safetensors file with a tensor for each `<name>`, or `<round>/<name>` from round 1 on
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What becomes of a client whose update is not finite or beyond the bound
+    #[arg(long, value_enum, default_value_t = OnBadUpdate::Refuse)]
+    pub on_bad_update: OnBadUpdate,
+    /// Largest magnitude of an element of an update [default: none]
+    #[arg(long, value_name = "X")]
+    pub update_bound: Option<f64>,
+    /// Learning rate of the clients, for rules that read it [default: the default experiment's]
+    #[arg(long, value_name = "X")]
+    pub learning_rate: Option<f64>,
+    /// Seed of the plugins' draws
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Threads; 0 means one per core. Never changes a result
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+    /// Allow the native plugin file with this hash to be loaded, with all rights of this process; repeatable
+    #[arg(long, value_name = "BLAKE3")]
+    pub allow_native: Vec<String>,
+    #[command(flatten)]
+    pub output: FormatArgument,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OnBadUpdate {
+    /// End with exit code 7
+    Refuse,
+    /// Leave the client out and say so
+    Quarantine,
+}
+
+#[derive(Args)]
 pub(super) struct FormatArgument {
     /// What standard output is for: people, or programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -213,6 +257,7 @@ impl Command {
             Command::Plugin { command: PluginCommand::Inspect(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::List(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::Check(arguments) } => arguments.output.format,
+            Command::Plugin { command: PluginCommand::Apply(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::New(_) | PluginCommand::Build(_) } => Format::Text,
             Command::Completions { .. } => Format::Text,
         }

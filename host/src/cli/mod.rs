@@ -3,6 +3,7 @@
 //! Where in the flow: above everything; `run` alone does work of the flow, through [`crate::run::Experiment`].
 //! What it never does: hold a default of the experiment, or print results anywhere but on standard output.
 
+mod apply;
 mod arguments;
 mod author;
 mod guard;
@@ -61,6 +62,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Plugin { command: PluginCommand::New(arguments) } => author::new(&arguments),
         Command::Plugin { command: PluginCommand::Build(arguments) } => author::build(&arguments),
         Command::Plugin { command: PluginCommand::Check(arguments) } => author::check(&arguments),
+        Command::Plugin { command: PluginCommand::Apply(arguments) } => apply::apply(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "colla-host", &mut script);

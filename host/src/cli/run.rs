@@ -18,6 +18,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<()> {
         return print(&config.to_toml()?);
     }
     let mut directory = RunDirectory::create(&config)?;
+    let folder = directory.path().to_path_buf();
     let outcome = guard::catching_panics(|| {
         let (mut progress, mut metrics) = (Progress::on_stderr(), JsonLines(stdout()));
         // What plugins say must neither break a quiet run's silence nor cut through the bar.
@@ -33,7 +34,10 @@ pub(super) fn run(arguments: &RunArguments) -> Result<()> {
         if shows_progress(arguments) {
             observers.push(&mut progress);
         }
-        Experiment::from_config(config)?.run(&mut Tee(observers))
+        let mut experiment = Experiment::from_config(config)?;
+        // Where results go is room for more; the system's folder may be a part of memory.
+        experiment.scratch = folder;
+        experiment.run(&mut Tee(observers))
     });
     if let Err(error) = outcome {
         return Err(written_down(&mut directory, error));

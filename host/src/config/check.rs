@@ -1,9 +1,10 @@
 //! Every range that a doc comment in [`super`] promises, checked once, so that nobody below checks again.
 //! What depends on the data or on a manifest is checked where those are known.
 
-use super::{BatchSize, Config, ModelName, Plugin};
+use super::{Attack, BatchSize, Config, ModelName, Plugin};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 /// The exact grid is as coarse as this bound is large: beyond 2²⁰ it would eat into the precision of an update.
@@ -13,6 +14,8 @@ pub(crate) const MAX_EPOCHS: usize = 1_000_000;
 /// Random streams are keyed by 31 bits of the round.
 const MAX_ROUNDS: usize = 1_000_000_000;
 const MAX_THREADS: usize = 1024;
+/// 2²⁴ MiB are 16 TiB.
+const MAX_UPDATE_MEMORY: usize = 1 << 24;
 /// A tebibyte in MiB.
 const MAX_STATE_MEMORY: usize = 1 << 20;
 
@@ -22,6 +25,7 @@ impl Config {
         self.check_data()?;
         self.check_training()?;
         self.check_rounds()?;
+        self.attack.as_ref().map_or(Ok(()), check_attack)?;
         self.plugins.iter().enumerate().try_for_each(|(i, plugin)| check_plugin(i, plugin))?;
         self.check_host()
     }
@@ -105,6 +109,8 @@ impl Config {
     fn check_host(&self) -> Result<()> {
         let threads = self.host.threads;
         rule("host.threads", threads, threads <= MAX_THREADS, "at most 1024")?;
+        let memory = self.host.update_memory;
+        rule("host.update-memory", memory, memory <= MAX_UPDATE_MEMORY, "at most 16777216")?;
         let memory = self.host.state_memory;
         rule("host.state-memory", memory, memory <= MAX_STATE_MEMORY, "at most 1048576")?;
         for hash in &self.host.allow_native {
@@ -117,6 +123,25 @@ impl Config {
             ))),
             other => Err(wrong(format!("config `host.device = \"{other}\"`: unknown device; use `cpu`"))),
         }
+    }
+}
+
+fn check_attack(attack: &Attack) -> Result<()> {
+    match (attack.fraction, &attack.clients) {
+        (Some(share), None) => rule("attack.fraction", share, (0.0..=1.0).contains(&share), "at least 0 and at most 1"),
+        (None, Some(clients)) => {
+            let distinct: BTreeSet<&u32> = clients.iter().collect();
+            rule(
+                "attack.clients",
+                format!("{clients:?}"),
+                distinct.len() == clients.len(),
+                "a list without repetitions",
+            )
+        }
+        (Some(share), Some(_)) => {
+            Err(wrong(format!("config `attack.fraction = {share}` and `attack.clients`: give one of them")))
+        }
+        (None, None) => Err(wrong("config `[attack]`: neither `fraction` nor `clients`; say who is hostile".into())),
     }
 }
 
@@ -270,6 +295,28 @@ mod tests {
             "config `host.device = \"gpu:0\"`: this build of colla has no GPU support; use `cpu`",
         );
         check(|c| c.host.device = "tpu".into(), "config `host.device = \"tpu\"`: unknown device; use `cpu`");
+    }
+
+    #[test]
+    fn hostile_clients_are_given_in_one_way() {
+        let attack =
+            |fraction, clients: Option<&[u32]>| Some(Attack { fraction, clients: clients.map(<[u32]>::to_vec) });
+        check(
+            |c| c.attack = attack(Some(1.5), None),
+            "config `attack.fraction = 1.5`: must be at least 0 and at most 1",
+        );
+        check(
+            |c| c.attack = attack(None, Some(&[3, 1, 3])),
+            "config `attack.clients = [3, 1, 3]`: must be a list without repetitions",
+        );
+        check(
+            |c| c.attack = attack(Some(0.2), Some(&[3])),
+            "config `attack.fraction = 0.2` and `attack.clients`: give one of them",
+        );
+        check(
+            |c| c.attack = attack(None, None),
+            "config `[attack]`: neither `fraction` nor `clients`; say who is hostile",
+        );
     }
 
     #[test]

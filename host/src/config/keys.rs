@@ -1,6 +1,6 @@
 //! The names of all keys, asked from the structs themselves, so that no second list can go stale.
 
-use super::{Config, Data, Evaluate, Federation, Host, Model, Partition, Train};
+use super::{Attack, Config, Data, Evaluate, Federation, Host, Model, Partition, Train};
 use crate::error::did_you_mean;
 use serde::{
     Deserialize, Deserializer,
@@ -28,7 +28,7 @@ pub(super) fn advice(section: &str, key: &str) -> String {
 }
 
 /// Section name and its keys; the top level has no name.
-fn sections() -> [(&'static str, &'static [&'static str]); 8] {
+fn sections() -> [(&'static str, &'static [&'static str]); 9] {
     [
         ("", fields::<Config>()),
         ("data", fields::<Data>()),
@@ -37,6 +37,7 @@ fn sections() -> [(&'static str, &'static [&'static str]); 8] {
         ("train", fields::<Train>()),
         ("federation", fields::<Federation>()),
         ("evaluate", fields::<Evaluate>()),
+        ("attack", fields::<Attack>()),
         ("host", fields::<Host>()),
     ]
 }

@@ -27,6 +27,9 @@ pub struct Config {
     pub train: Train,
     pub federation: Federation,
     pub evaluate: Evaluate,
+    /// Who is hostile, for a run with a plugin of the role attack. Default: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attack: Option<Attack>,
     /// Plugins in the order in which they count inside a role. None means FedAvg.
     #[serde(rename = "plugin", skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<Plugin>,
@@ -213,6 +216,9 @@ pub struct Federation {
     /// Largest magnitude of one element of an update, at most 2²⁰; beyond it the client has diverged. Sums are exact on
     /// a grid made for this bound, so a mean over K clients is off by at most K·bound·2⁻⁵¹. Default 64.
     pub update_bound: f64,
+    /// Rows of the training set that the server draws for itself, for rules that compare updates with one of its own
+    /// (FLTrust). At most as many as there are. Default 0.
+    pub root_rows: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -220,6 +226,18 @@ pub struct Federation {
 pub enum Sampling {
     Fixed,
     Poisson,
+}
+
+/// Which clients are hostile: exactly one of `fraction` and `clients`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Attack {
+    /// Share of all clients, in [0, 1]: floor(fraction·K) of them, drawn with the run seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fraction: Option<f64>,
+    /// Their ids, counted from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Vec<u32>>,
 }
 
 /// When and on what the common model is evaluated.
@@ -274,6 +292,9 @@ pub struct Host {
     pub device: String,
     /// Agents, one per thread. 0 (default) means one per core.
     pub threads: usize,
+    /// MiB of memory for the updates of a cohort, where a method needs them all at once (cohort × weights × 4 bytes);
+    /// more go to a temporary file in the run directory. Default 1024.
+    pub update_memory: usize,
     /// MiB of memory for what plugins keep of clients between rounds (vectors × clients that took part × weights × 4
     /// bytes), at most 2²⁰; more goes to a temporary file. Default 2048.
     pub state_memory: usize,
@@ -296,6 +317,7 @@ impl Default for Config {
             train: Train::default(),
             federation: Federation::default(),
             evaluate: Evaluate::default(),
+            attack: None,
             plugins: Vec::new(),
             host: Host::default(),
         }
@@ -364,6 +386,7 @@ impl Default for Federation {
             sampling: Sampling::Fixed,
             server_learning_rate: 1.0,
             update_bound: 64.0,
+            root_rows: 0,
         }
     }
 }
@@ -376,7 +399,14 @@ impl Default for Evaluate {
 
 impl Default for Host {
     fn default() -> Self {
-        Host { device: "cpu".into(), threads: 0, state_memory: 2048, out: None, allow_native: Vec::new() }
+        Host {
+            device: "cpu".into(),
+            threads: 0,
+            update_memory: 1024,
+            state_memory: 2048,
+            out: None,
+            allow_native: Vec::new(),
+        }
     }
 }
 

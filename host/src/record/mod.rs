@@ -42,6 +42,9 @@ pub struct RoundRecord {
     /// Clients whose updates were aggregated.
     pub clients: u64,
     pub failures: u64,
+    /// How many of the clients were hostile; only in runs with an attack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attackers: Option<u64>,
     pub upload_bytes: u64,
     pub download_bytes: u64,
     /// Accuracy over the clients' own rows, where it was measured this round.

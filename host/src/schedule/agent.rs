@@ -5,10 +5,11 @@ use super::{
     client_side::{ClientSide, resolve},
 };
 use crate::{
+    client,
     error::{Fault, Kind},
-    stages::{Stages, Upload},
+    stages::{Stages, Upload, squared_norm},
     strategy::{aggregate::Collect, client_slots::OpenSlots, grid::GridSum},
-    train::{BatchOrder, Layout, LocalTask, Score, Term, Trainer},
+    train::{BatchOrder, Layout, LocalTask, Part, Score, Term, Trainer},
 };
 use anyhow::Result;
 
@@ -46,10 +47,15 @@ impl Agent {
 
     /// Trains one client and hands its update to the round's sum or rows.
     pub fn client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
-        self.try_client(job, task).map_err(|error| at_client(error, job.round, task.client))
+        let done = match task.client {
+            client::SERVER => self.own_client(job, task),
+            _ => self.try_client(job, task),
+        };
+        done.map_err(|error| at_client(error, job.round, task.client))
     }
 
     fn try_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
+        let loss_before = if self.spec.loss_before { self.loss_before(job, task)? } else { 0.0 };
         let mut slots = OpenSlots::open(&self.spec.client_plugins, task.client, job.weights, &self.spec.clients)?;
         let terms = resolve(&task.terms, &slots, job);
         let local = self.trainer.train(&self.local_task(job, task, &terms), &mut self.update)?;
@@ -57,10 +63,10 @@ impl Agent {
         for (local, received) in self.update.iter_mut().zip(job.weights) {
             *local -= received;
         }
-        // A rows rule sees values of any size; a sum rounds to a grid that is made for this bound.
+        // Where rows are kept, values may have any size; a sum rounds to a grid that is made for this bound.
         let bound = match job.collect {
             Collect::Sum(_) => self.spec.update_bound as f32,
-            Collect::Rows(_) => f32::MAX,
+            Collect::Rows(_) | Collect::Keep(_) => f32::MAX,
         };
         self.check("local training", bound)?;
         let base = self.local_task(job, task, &[]);
@@ -78,7 +84,9 @@ impl Agent {
                 self.sum.get_or_insert_with(|| GridSum::new(grid, job.weights.len())).fold(task.weight, &self.update)
             }
             Collect::Rows(rows) => rows.put(task.slot, &self.update),
+            Collect::Keep(kept) => kept.put(task.slot, &self.update)?,
         }
+        let update_norm2 = if self.spec.update_norm2 { squared_norm(&self.update) } else { 0.0 };
         self.side.fold(job, task);
         slots.commit(task.client, &self.spec.clients)?;
         self.stages.keep(task.client, &self.spec.clients)?;
@@ -91,7 +99,32 @@ impl Agent {
             num_examples: task.rows.len(),
             local,
             upload_bytes: upload_bytes + vector_bytes,
+            loss_before,
+            update_norm2,
         })
+    }
+
+    /// The server's own client trains plainly, and its update passes the normalizers alone, since it does not travel.
+    fn own_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
+        let local = self.trainer.train(&self.local_task(job, task, &[]), &mut self.update)?;
+        for (local, received) in self.update.iter_mut().zip(job.weights) {
+            *local -= received;
+        }
+        self.check("local training", f32::MAX)?;
+        self.stages.normalize(&mut self.update, job.round)?;
+        if let Collect::Keep(kept) = job.collect {
+            kept.put(task.slot, &self.update)?;
+        }
+        if self.spec.train.persist_iterator {
+            self.spec.clients.add_steps(task.client, local.steps);
+        }
+        let (slot, client, num_examples) = (task.slot, task.client, task.rows.len());
+        Ok(ClientReport { slot, client, num_examples, local, upload_bytes: 0, loss_before: 0.0, update_norm2: 0.0 })
+    }
+
+    fn loss_before(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<f64> {
+        let score = self.trainer.evaluate(job.weights, Part::Train, task.rows)?;
+        Ok(score.loss_sum / score.rows as f64)
     }
 
     fn local_task<'a>(

@@ -43,6 +43,10 @@ pub struct AgentSpec {
     pub update_bound: f64,
     pub clients: Arc<ClientStates>,
     pub client_plugins: ClientPlugins,
+    /// Whether reports tell the loss of the received weights, for one more pass over each client's rows.
+    pub loss_before: bool,
+    /// Whether reports tell the squared norm of the update as received.
+    pub update_norm2: bool,
 }
 
 /// One client's work in one round.
@@ -107,9 +111,13 @@ pub struct ClientReport {
     pub num_examples: usize,
     pub local: LocalReport,
     pub upload_bytes: u64,
+    /// Mean loss of the received weights on the client's rows; 0 where nobody asked.
+    pub loss_before: f64,
+    /// ‖Δₖ‖² as received; 0 where nobody asked.
+    pub update_norm2: f64,
 }
 
-/// What comes back of a round. Rows lie in the row store.
+/// What comes back of a round. Rows lie in the row store or among the kept updates.
 #[derive(Debug)]
 pub struct Received {
     /// In cohort order.

@@ -85,7 +85,8 @@ mod tests {
 
     fn downlink(name: &str, parameters: &str, initial: &[f32]) -> Downlink {
         let given = config::Plugin { parameters: toml::from_str(parameters).unwrap(), ..config::Plugin::shipped(name) };
-        let spec = StageSpec { plugin: plugin::load(&given, &[]).unwrap(), position: 0, initial_weights: initial.into() };
+        let spec =
+            StageSpec { plugin: plugin::load(&given, &[]).unwrap(), position: 0, initial_weights: initial.into() };
         let tensor = TensorInfo { name: "w".into(), shape: vec![initial.len()], role: TensorRole::Weight, offset: 0 };
         Downlink::new(&spec, 42, &Layout { tensors: vec![tensor] }, initial).unwrap()
     }

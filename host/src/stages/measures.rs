@@ -157,7 +157,12 @@ impl Taken {
 
 /// Euclidean norm.
 pub fn norm2(vector: &[f32]) -> f64 {
-    granules(vector, |x| x * x).sqrt()
+    squared_norm(vector).sqrt()
+}
+
+/// Squared Euclidean norm.
+pub fn squared_norm(vector: &[f32]) -> f64 {
+    granules(vector, |x| x * x)
 }
 
 fn granules(vector: &[f32], term: impl Fn(f64) -> f64) -> f64 {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 pub use codec::capacity;
 pub use downlink::Downlink;
-pub use measures::{Scan, ScanPlan, norm2};
+pub use measures::{Scan, ScanPlan, norm2, squared_norm};
 pub use own_scan::OwnScan;
 pub use slot_init::SlotInit;
 pub use stage::{Address, Sender, Stage, failure, open, open_and_listen};
@@ -86,6 +86,15 @@ impl Stages {
             normalizer.sync(broadcasts)?;
         }
         self.compress.as_mut().map_or(Ok(()), |compressor| compressor.sync(broadcasts))
+    }
+
+    /// The normalizers and their undoing alone: what becomes of the update of the server's own client, which does not travel.
+    pub fn normalize(&mut self, update: &mut [f32], round: u64) -> Result<()> {
+        let of = Address { round, sender: Sender::Server, vector: 0 };
+        for normalizer in &mut self.normalize {
+            normalizer.apply(update, of)?;
+        }
+        self.normalize.iter_mut().rev().try_for_each(|normalizer| normalizer.undo(update, of))
     }
 
     /// Turns the client's update into what the server receives, in place, and returns the bytes that travelled.

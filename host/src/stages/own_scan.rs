@@ -22,7 +22,8 @@ impl OwnScan {
     pub fn new(instance: &mut dyn Instance, plugin: &str, values: usize, len: usize) -> Result<Self> {
         let frame = FRAME.min(len);
         let frame = Span { buffer: instance.alloc(4 * frame.max(1))?, start: 0, len: frame };
-        let mut doubles = || -> Result<Span> { Ok(Span { buffer: instance.alloc(8 * values)?, start: 0, len: values }) };
+        let mut doubles =
+            || -> Result<Span> { Ok(Span { buffer: instance.alloc(8 * values)?, start: 0, len: values }) };
         Ok(OwnScan { plugin: plugin.into(), frame, before: doubles()?, after: doubles()? })
     }
 
@@ -51,7 +52,8 @@ impl OwnScan {
             }
             carried.copy_from_slice(instance.doubles(self.after));
             if let Some(at) = carried.iter().position(|value| !value.is_finite()) {
-                let message = format!("value {at} after frame {unit} is {}; a scan must give finite values", carried[at]);
+                let message =
+                    format!("value {at} after frame {unit} is {}; a scan must give finite values", carried[at]);
                 return Err(failure(&self.plugin, op::SCAN, message).into());
             }
         }

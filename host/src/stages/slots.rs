@@ -98,9 +98,7 @@ impl ClientSlots {
 
     /// Keeps the values for the client's next round.
     pub fn keep(&mut self, client: ClientId, states: &ClientStates) -> Result<()> {
-        self.slots
-            .iter_mut()
-            .try_for_each(|slot| states.keep_slot(slot.id, client, std::mem::take(&mut slot.values)))
+        self.slots.iter_mut().try_for_each(|slot| states.keep_slot(slot.id, client, std::mem::take(&mut slot.values)))
     }
 }
 
@@ -108,7 +106,11 @@ impl ClientSlots {
 fn piece_ranges(reply: &Map, pieces: &[Range<usize>]) -> Result<Vec<Range<usize>>, String> {
     let lengths = reply.list("piece_state").ok_or("has a slot of shape `piece`, but answered no list `piece_state`")?;
     if lengths.len() != pieces.len() {
-        return Err(format!("`piece_state` has {} lengths for {} pieces; it must have one each", lengths.len(), pieces.len()));
+        return Err(format!(
+            "`piece_state` has {} lengths for {} pieces; it must have one each",
+            lengths.len(),
+            pieces.len()
+        ));
     }
     let most = MAX_PIECE_STATE.saturating_mul(pieces.last().map_or(0, |piece| piece.end));
     let mut end = 0usize;
@@ -118,7 +120,10 @@ fn piece_ranges(reply: &Map, pieces: &[Range<usize>]) -> Result<Vec<Range<usize>
             _ => None,
         };
         let length = length.ok_or_else(|| {
-            format!("`piece_state` holds {:?} for piece {unit}; a length is a whole number of at least 0", lengths[unit])
+            format!(
+                "`piece_state` holds {:?} for piece {unit}; a length is a whole number of at least 0",
+                lengths[unit]
+            )
         })?;
         let start = end;
         end = end.saturating_add(length);

@@ -10,7 +10,7 @@ use super::{
     own_scan::OwnScan,
 };
 use crate::{
-    client::ClientId,
+    client::{self, ClientId},
     plugin::{Callbacks, Instance, Plugin, PluginFailure, Span, Unit, operation_name},
     train::{Layout, TensorInfo},
 };
@@ -34,7 +34,7 @@ impl Sender {
     fn number(self) -> u64 {
         match self {
             Sender::Client(id) => id.0.into(),
-            Sender::Server => u64::from(u32::MAX) - 1,
+            Sender::Server => client::SERVER.0.into(),
         }
     }
 }
@@ -78,8 +78,7 @@ impl Stage {
         let name = spec.plugin.manifest().name.clone();
         let pieces = pieces(spec.plugin.manifest().unit, layout);
         let longest = pieces.iter().map(Range::len).max().unwrap_or(0);
-        let (mut instance, layout_reply) =
-            open_and_listen(&spec.plugin, spec.position, run_seed, longest, layout)?;
+        let (mut instance, layout_reply) = open_and_listen(&spec.plugin, spec.position, run_seed, longest, layout)?;
         let data = Span { buffer: instance.alloc(4 * longest.max(1))?, start: 0, len: longest };
         let (position, len, plans, row) = (spec.position, layout.len(), Vec::new(), Vec::new());
         let mut stage = Stage { instance, pieces, data, name, layout_reply, position, run_seed, plans, len, row };

@@ -1,24 +1,33 @@
-//! Role aggregate: weights for the clients, then one update for all.
+//! Role aggregate, with attack and mix before it: from the updates of a cohort to one.
 //!
-//! Two ways: `sum` rules give weights before training and the agents fold exact grid sums in O(P) memory; `rows` rules
-//! see every client's update in a range (median, trimmed mean).
+//! Three ways lead there. A sum whose weights are known before training is folded by the agents, in O(P) memory. A rule over rows
+//! is handed the updates where its plugin can reach them. Everything else keeps the updates until all are there:
+//! sums whose weights need losses, distances, attacks, mixes, and cohorts beyond `host.update-memory`.
 //! Where in the flow: `weigh` before training, `collect` names what the agents fill, `finish` after the last client.
+
+mod keep;
 
 use super::{
     Roster,
-    facts::{ClientRow, RoundFacts},
+    attack::Attack,
+    decide::{Decider, DecisionPlan, ExtraRow},
+    facts::{ClientRow, RoundFacts, TrainedRow},
     grid::{Grid, GridSum},
+    kept::{Kept, Storage},
     rows::RowStore,
+    shard::ShardSpec,
+    staged::Staged,
+    weigh::{Weigher, denominator, denominator_of_nobody},
 };
 use crate::{
-    error::{Fault, Kind},
+    client::ClientId,
     executor::Executor,
-    plugin::{Block, Reduce, Role, Span},
+    plugin::{Reduce, Role},
     stages::failure,
     train::Layout,
 };
 use anyhow::Result;
-use colla_plugin_sdk::abi::{op, table};
+use colla_plugin_sdk::abi::op;
 
 /// The aggregate update and what was known when it was formed.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,17 +36,50 @@ pub struct Aggregated {
     pub update: Vec<f32>,
     /// Σ aₖ.
     pub weight_sum: f64,
+    /// The largest aₖ; for an empty cohort, that of a client with one example.
+    pub max_weight: f64,
     /// What the weighted sum was divided by; 1 for rules that are no sums.
     pub denominator: f64,
+    /// Whether it is Σ aₖ·Δₖ / denominator over the clients' own updates.
+    pub is_sum: bool,
+    /// The accepted clients, after training.
+    pub clients: Vec<ClientRow>,
+    /// Their weights.
+    pub weights: Vec<f64>,
+    /// How many of them were hostile; `None` where nobody attacks.
+    pub attackers: Option<usize>,
 }
 
 /// The aggregate rule of the run.
 pub struct Aggregator {
     index: usize,
     name: String,
-    rows: Option<RowStore>,
-    /// Room for the cohort table and the weights in the control instance: clients, table, weights.
-    room: Option<(usize, Span, Span)>,
+    reduce: Vec<Reduce>,
+    layout: Layout,
+    settings: Settings,
+    weigher: Weigher,
+    decider: Decider,
+    mixers: Vec<Decider>,
+    attack: Option<Attack>,
+    direct: RowStore,
+    staged: Staged,
+    /// The updates of the round, where they are kept; used again in the next one.
+    kept: Option<Kept>,
+    /// This round's answers to DECIDE_PLAN, of the mixers and of the rule.
+    plans: Vec<DecisionPlan>,
+    previous: Option<Vec<f32>>,
+}
+
+/// What a run says of its aggregation.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub storage: Storage,
+    /// Whether the server has data of its own.
+    pub has_root: bool,
+    /// Keep the updates whatever the rule, so that the grid of a sum follows from their actual maximum.
+    pub keep: bool,
+    /// Whether the scalar of this need is wanted of replaced updates.
+    pub update_norm2: bool,
 }
 
 /// What the agents fill during a round.
@@ -45,136 +87,232 @@ pub struct Aggregator {
 pub enum Collect<'a> {
     Sum(Grid),
     Rows(&'a RowStore),
+    /// Each client's update in the row of its slot.
+    Keep(&'a Kept),
+}
+
+/// What has arrived when the last client is done.
+pub struct Arrived<'a> {
+    pub facts: &'a RoundFacts,
+    /// Ids of the cohort, in its order.
+    pub cohort: &'a [ClientId],
+    /// The same clients, after training.
+    pub clients: Vec<ClientRow>,
+    /// What [`Aggregator::weigh`] gave.
+    pub weights: Vec<f64>,
+    pub sum: Option<GridSum>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Fold,
+    Direct,
+    Keep,
 }
 
 impl Aggregator {
-    /// Errors: the plugin reduces in a way that this host does not run.
-    pub fn new(roster: &Roster, run_seed: u64, layout: &Layout) -> Result<Self> {
+    /// `attack`: who attacks, if anybody does.
+    pub fn new(roster: &Roster, run_seed: u64, layout: &Layout, attack: Option<Attack>, settings: Settings) -> Self {
         let index = roster.position_of(Role::Aggregate).unwrap_or(0);
         let member = &roster.members[index];
-        let manifest = member.plugin.manifest();
-        let rows = match manifest.reduce[..] {
-            [] | [Reduce::SumBefore] => None,
-            [Reduce::Rows] => Some(RowStore::new(member.plugin.clone(), member.position(), run_seed, layout)),
-            ref other => {
-                return Err(Fault::new(
-                    Kind::Config,
-                    format!("plugin `{}` — it reduces by {other:?}, which this host does not run yet", manifest.name),
-                ));
-            }
-        };
-        Ok(Aggregator { index, name: manifest.name.clone(), rows, room: None })
+        let spec =
+            ShardSpec { plugin: member.plugin.clone(), position: member.position(), run_seed, layout: layout.clone() };
+        Aggregator {
+            index,
+            name: member.name().into(),
+            reduce: match &member.plugin.manifest().reduce[..] {
+                [] => vec![Reduce::SumBefore],
+                given => given.to_vec(),
+            },
+            layout: layout.clone(),
+            settings,
+            weigher: Weigher::default(),
+            decider: Decider::new(index),
+            mixers: (0..roster.members.len()).filter(|&i| roster.members[i].has(Role::Mix)).map(Decider::new).collect(),
+            attack,
+            direct: RowStore::new(spec.clone()),
+            staged: Staged::new(spec),
+            kept: None,
+            plans: Vec::new(),
+            previous: None,
+        }
     }
 
-    /// One weight per client of the cohort, in its order. Rows rules are handed the numbers of examples.
+    /// Before the run: the updates of the largest cohort must find room. Errors: `Kind::Data` with the numbers.
+    pub fn check_room(&self, largest_cohort: usize) -> Result<()> {
+        let changes_rows = !self.mixers.is_empty() || self.reduce.contains(&Reduce::Gram);
+        match self.way(largest_cohort) {
+            Way::Keep => {
+                let copies = if changes_rows { 2 } else { 1 };
+                self.settings.storage.check(largest_cohort + 1, self.layout.len(), copies)
+            }
+            Way::Fold | Way::Direct => Ok(()),
+        }
+    }
+
+    fn way(&self, cohort: usize) -> Way {
+        if self.settings.keep || self.attack.is_some() || !self.mixers.is_empty() {
+            return Way::Keep;
+        }
+        match self.reduce[..] {
+            [Reduce::SumBefore] => Way::Fold,
+            [Reduce::Rows] if self.settings.storage.fits_memory(cohort, self.layout.len()) => Way::Direct,
+            _ => Way::Keep,
+        }
+    }
+
+    /// One weight per client of the cohort, in its order, as far as they are known before training; the numbers
+    /// of examples for rules that weigh later or not at all. Mixers and rules say here which rows they will want.
     pub fn weigh(&mut self, roster: &mut Roster, cohort: &[ClientRow]) -> Result<Vec<f64>> {
-        if self.rows.is_some() {
-            return Ok(cohort.iter().map(|c| c.num_examples as f64).collect());
+        self.plan_decisions(roster, cohort.len())?;
+        if self.reduce == [Reduce::SumBefore] && self.mixers.is_empty() {
+            return self.weigher.weigh(&mut roster.members[self.index], cohort, 0);
         }
-        if cohort.is_empty() {
-            return Ok(Vec::new());
-        }
-        let k = cohort.len();
-        let (table, out) = self.room_for(roster, k, ClientRow::columns(cohort))?;
-        let control = roster.members[self.index].control.as_mut();
-        control.doubles_mut(table).copy_from_slice(&ClientRow::table(cohort));
-        control.doubles_mut(out).fill(f64::NAN);
-        control.block(op::WEIGH, &Block { k, table: Some(table), mix_out: Some(out), ..Block::default() })?;
-        let weights = control.doubles(out).to_vec();
-        match weights.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
-            None => Ok(weights),
-            Some(i) => {
-                let message = format!("weight {i} of {k} is {}; weights must be finite and at least 0", weights[i]);
-                Err(failure(&self.name, op::WEIGH, message).into())
-            }
-        }
+        Ok(cohort.iter().map(|client| client.num_examples as f64).collect())
     }
 
-    fn room_for(&mut self, roster: &mut Roster, k: usize, columns: usize) -> Result<(Span, Span)> {
-        let room = match self.room {
-            Some(room) if room.0 >= k => room,
-            _ => {
-                let control = roster.members[self.index].control.as_mut();
-                let clients = k.next_power_of_two();
-                let table = Span { buffer: control.alloc(8 * clients * table::COLUMNS_AFTER)?, start: 0, len: 0 };
-                let out = Span { buffer: control.alloc(8 * clients)?, start: 0, len: 0 };
-                *self.room.insert((clients, table, out))
-            }
-        };
-        Ok((Span { len: k * columns, ..room.1 }, Span { len: k, ..room.2 }))
+    fn plan_decisions(&mut self, roster: &mut Roster, cohort: usize) -> Result<()> {
+        self.plans.clear();
+        if cohort == 0 {
+            return Ok(());
+        }
+        let last = self.reduce.contains(&Reduce::Gram).then_some(&self.decider);
+        let mut rows = cohort;
+        for decider in self.mixers.iter().chain(last) {
+            let member = &mut roster.members[decider.index];
+            let plan = decider.plan(member, rows, self.settings.has_root)?;
+            rows = plan.rows_out;
+            self.plans.push(plan);
+        }
+        if self.reduce == [Reduce::Gram] && rows != 1 {
+            let message = format!("`rows_out` is {rows}; an aggregate by distances alone is 1 row");
+            return Err(failure(&self.name, op::DECIDE_PLAN, message).into());
+        }
+        Ok(())
     }
 
-    /// What the agents of this round fill. `bound`: largest magnitude of an element of an update.
+    /// Whether this round the server's own client must train: some decision sees the row `root`.
+    pub fn wants_root(&self) -> bool {
+        self.plans.iter().any(|plan| plan.extra.contains(&ExtraRow::Root))
+    }
+
+    /// What the agents of this round fill. `bound`: largest magnitude of an element of an update that is folded.
     pub fn collect(&mut self, roster: &Roster, round: u64, weights: &[f64], bound: f64) -> Result<Collect<'_>> {
-        match &mut self.rows {
-            None => Ok(Collect::Sum(Grid::new(weights.iter().sum(), bound)?)),
-            Some(rows) => {
-                rows.prepare(weights.len())?;
-                rows.open_round(&|instance| roster.members[self.index].open_round(instance, round))?;
-                Ok(Collect::Rows(rows))
+        match self.way(weights.len()) {
+            Way::Fold => Ok(Collect::Sum(Grid::new(weights.iter().sum(), bound)?)),
+            Way::Direct => {
+                self.direct.prepare(weights.len())?;
+                self.direct.open_round(&|instance| roster.members[self.index].open_round(instance, round))?;
+                Ok(Collect::Rows(&self.direct))
             }
+            Way::Keep => Ok(Collect::Keep(self.keep_for(weights.len())?)),
         }
     }
 
     /// The aggregate update; zeros for an empty cohort.
-    pub fn finish(
-        &mut self,
-        roster: &mut Roster,
-        executor: &Executor,
-        facts: &RoundFacts,
-        clients: &[ClientRow],
-        weights: &[f64],
-        sum: Option<GridSum>,
-        len: usize,
-    ) -> Result<Aggregated> {
-        // In cohort order, that is in client-id order.
-        let weight_sum = weights.iter().sum();
-        let (update, denominator) = match (&mut self.rows, sum) {
-            _ if weights.is_empty() => (vec![0.0; len], 1.0),
-            (Some(rows), _) => (rows.reduce(executor, weights)?, 1.0),
-            (None, Some(sum)) => {
-                let denominator = self.denominator(roster, facts, clients, weights, weight_sum)?;
-                (self.mean(&sum, denominator)?, denominator)
+    /// Errors: failures of the plugins that attack, mix or aggregate; rows that cannot be kept or read.
+    pub fn finish(&mut self, roster: &mut Roster, executor: &Executor, arrived: Arrived<'_>) -> Result<Aggregated> {
+        let Arrived { facts, cohort, mut clients, weights, sum } = arrived;
+        if clients.is_empty() {
+            return self.of_nobody(roster, facts);
+        }
+        roster.members[self.index].key_control(facts.round);
+        let (way, mut attackers) = (self.way(clients.len()), None);
+        if let (Some(attack), Some(kept)) = (&mut self.attack, &self.kept) {
+            let replaced = attack.apply(roster, executor, kept, cohort, facts)?;
+            self.measure_again(&mut clients, &replaced)?;
+            attackers = Some(replaced.len());
+        }
+        let mut aggregated = match (way, sum) {
+            (Way::Keep, _) => self.reduce_kept(roster, executor, facts, clients, weights)?,
+            (Way::Direct, _) => {
+                let update = self.direct.reduce(executor, &weights)?;
+                Aggregated::new(update, clients, weights)
             }
-            (None, None) => (vec![0.0; len], 1.0),
+            (Way::Fold, sum) => {
+                let mut aggregated = Aggregated::new(Vec::new(), clients, weights);
+                self.divide(roster, facts, &mut aggregated)?;
+                aggregated.update = match sum {
+                    Some(sum) => sum.mean(aggregated.denominator),
+                    None => vec![0.0; self.layout.len()],
+                };
+                check_mean(&self.name, &aggregated)?;
+                aggregated
+            }
         };
-        Ok(Aggregated { update, weight_sum, denominator })
+        aggregated.attackers = attackers;
+        Ok(aggregated)
     }
 
-    /// A denominator so small that the mean leaves single precision is the plugin's fault, not a client's.
-    fn mean(&self, sum: &GridSum, denominator: f64) -> Result<Vec<f32>> {
-        let mean = sum.mean(denominator);
-        match mean.iter().position(|x| !x.is_finite()) {
-            None => Ok(mean),
-            Some(index) => {
-                let message = format!(
-                    "answered {denominator}, with which element {index} of the aggregate is {}; an aggregate must be finite",
-                    mean[index]
-                );
-                Err(failure(&self.name, op::DENOMINATOR, message).into())
-            }
+    /// Asks for the denominator of the sum over the clients' own updates.
+    fn divide(&self, roster: &mut Roster, facts: &RoundFacts, of: &mut Aggregated) -> Result<()> {
+        let member = &mut roster.members[self.index];
+        of.denominator = denominator(member, facts, &of.clients, &of.weights, of.weight_sum)?;
+        of.is_sum = true;
+        Ok(())
+    }
+
+    /// Nobody took part: zeros. What a post plugin must know all the same, what one client could have done, is asked
+    /// for a client with one example and one step.
+    fn of_nobody(&mut self, roster: &mut Roster, facts: &RoundFacts) -> Result<Aggregated> {
+        let mut nobody = Aggregated::new(vec![0.0; self.layout.len()], Vec::new(), Vec::new());
+        let sums = matches!(self.reduce[..], [Reduce::SumBefore | Reduce::SumAfter]) && self.mixers.is_empty();
+        if !sums || roster.position_of(Role::Post).is_none() {
+            return Ok(nobody);
+        }
+        let trained = (self.reduce == [Reduce::SumAfter]).then(TrainedRow::default);
+        let one = ClientRow { num_examples: 1, steps: 1, lr_sum: 0.0, trained };
+        let member = &mut roster.members[self.index];
+        member.key_control(facts.round);
+        nobody.max_weight = self.weigher.weigh(member, &[one], 0)?[0];
+        if let Some(denominator) = denominator_of_nobody(member, facts)? {
+            (nobody.denominator, nobody.is_sum) = (denominator, true);
+        }
+        Ok(nobody)
+    }
+
+    /// Keeps what DECIDE may ask for in the next round as the row `previous`: what the server step has received.
+    pub fn remember(&mut self, update: &[f32]) {
+        if self.plans.iter().any(|plan| plan.extra.contains(&ExtraRow::Previous)) {
+            self.previous = Some(update.to_vec());
         }
     }
+}
 
-    fn denominator(
-        &self,
-        roster: &mut Roster,
-        facts: &RoundFacts,
-        clients: &[ClientRow],
-        weights: &[f64],
-        weight_sum: f64,
-    ) -> Result<f64> {
-        let message = facts.message().with("weight_sum", weight_sum).with("accepted", weights.len() as i64);
-        let message = ClientRow::tell(message, clients, weights);
-        let reply = roster.members[self.index].control.call(op::DENOMINATOR, &message)?;
-        match reply.f64("denominator") {
-            Some(d) if d.is_finite() && d != 0.0 => Ok(d),
-            d => {
-                let message = format!(
-                    "answered {d:?} for weights that sum to {weight_sum}; a denominator must be finite and not 0"
-                );
-                Err(failure(&self.name, op::DENOMINATOR, message).into())
-            }
+impl Aggregated {
+    /// Weights that were known only after training.
+    fn set_weights(&mut self, weights: Vec<f64>) {
+        self.weight_sum = weights.iter().sum();
+        self.max_weight = weights.iter().copied().fold(0.0, f64::max);
+        self.weights = weights;
+    }
+
+    /// An update that is no sum: the weights are the numbers of examples, the denominator is 1.
+    fn new(update: Vec<f32>, clients: Vec<ClientRow>, weights: Vec<f64>) -> Self {
+        Aggregated {
+            update,
+            // In cohort order, that is in client-id order.
+            weight_sum: weights.iter().sum(),
+            max_weight: weights.iter().copied().fold(0.0, f64::max),
+            denominator: 1.0,
+            is_sum: false,
+            clients,
+            weights,
+            attackers: None,
+        }
+    }
+}
+
+/// A denominator so small that the mean leaves single precision is the plugin's fault, not a client's.
+fn check_mean(name: &str, aggregated: &Aggregated) -> Result<()> {
+    match aggregated.update.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(index) => {
+            let message = format!(
+                "answered {}, with which element {index} of the aggregate is {}; an aggregate must be finite",
+                aggregated.denominator, aggregated.update[index]
+            );
+            Err(failure(name, op::DENOMINATOR, message).into())
         }
     }
 }

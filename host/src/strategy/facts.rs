@@ -30,8 +30,8 @@ impl RoundFacts {
     }
 }
 
-/// One client of the cohort as the table of WEIGH, DENOMINATOR and STEP_BEGIN shows it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One client of the cohort as the table of WEIGH, DENOMINATOR and STEP_BEGIN shows it. The default is a row that no client sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ClientRow {
     pub num_examples: usize,
     pub steps: u64,

@@ -135,7 +135,9 @@ fn contradiction(requirement: Requirement, plugins: &[Plugin], config: &Config, 
         Requirement::NormBound => bounding_stage(plugins).err(),
         Requirement::NormalisationLayers => (!layout.tensors.iter().any(|tensor| norm(tensor.role)))
             .then(|| "the model has none; use a model with normalisation layers, or leave the plugin out".into()),
-        Requirement::RootData => Some("the server has no rows of its own; leave the plugin out".into()),
+        Requirement::RootData => {
+            (federation.root_rows == 0).then(|| "the server has no rows of its own; set `federation.root-rows`".into())
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::facts::RoundFacts;
 use crate::{
     client::ClientId,
     error::{Fault, Kind},
-    plugin::{Callbacks, Direction, Instance, Manifest, Plugin, Role, StateScope},
+    plugin::{Callbacks, Direction, Instance, Manifest, Need, Plugin, Role, StateScope},
     stages::{StageSpec, StageSpecs, failure, open},
     train::Layout,
 };
@@ -47,6 +47,12 @@ impl Member {
         Ok(())
     }
 
+    /// Keys the random streams of the control instance for a call that concerns no client.
+    pub fn key_control(&mut self, round: u64) {
+        let callbacks = self.callbacks(round, None);
+        self.control.set_callbacks(callbacks);
+    }
+
     /// Client scope means `client`; where no client is meant, only the run's and the round's streams differ.
     pub fn callbacks(&self, round: u64, client: Option<ClientId>) -> Callbacks {
         let (run_seed, position) = (self.run_seed, self.position);
@@ -84,6 +90,11 @@ impl Roster {
 
     pub fn position_of(&self, role: Role) -> Option<usize> {
         self.members.iter().position(|m| m.has(role))
+    }
+
+    /// Whether a plugin's method needs this scalar.
+    pub fn needs(&self, need: Need) -> bool {
+        self.members.iter().any(|m| m.plugin.manifest().needs.contains(&need))
     }
 
     /// What agents build their own stage instances from.
@@ -166,19 +177,7 @@ fn check(plugins: &[Plugin]) -> Result<()> {
         return Err(Fault::new(Kind::Config, format!("{} plugins — a run takes at most 255", plugins.len())));
     }
     plugins.iter().try_for_each(|plugin| check_alone(plugin.manifest()))?;
-    for role in [Role::Attack, Role::Mix, Role::Post] {
-        if let Some(plugin) = plugins.iter().find(|p| p.manifest().kinds.contains(&role)) {
-            let name = &plugin.manifest().name;
-            return Err(Fault::new(
-                Kind::Config,
-                format!(
-                    "plugin `{name}` — it plays the role {}, which this host does not run yet; leave it out",
-                    role.name()
-                ),
-            ));
-        }
-    }
-    for role in [Role::Aggregate, Role::ServerStep, Role::Select] {
+    for role in [Role::Aggregate, Role::ServerStep, Role::Select, Role::Attack] {
         if let [first, second, ..] = names(plugins, |p| p.manifest().has(role))[..] {
             let role = role.name();
             let problem = format!("both play the role {role}, which only one can; leave one out");
@@ -220,12 +219,9 @@ fn check_alone(manifest: &Manifest) -> Result<()> {
     let of_clients = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client);
     let is_kept = manifest.has(Role::Client) || manifest.has(Role::Compress);
     let client_state = of_clients.filter(|_| !is_kept).map(|slot| &slot.name);
-    let asked = [
-        ("needs", manifest.needs.first().map(|need| format!("{need:?}"))),
-        ("keeps client state", client_state.into_iter().next().cloned()),
-    ]
-    .into_iter()
-    .find_map(|(verb, what)| Some((verb, what?)));
+    let asked = [("keeps client state", client_state.into_iter().next().cloned())]
+        .into_iter()
+        .find_map(|(verb, what)| Some((verb, what?)));
     match asked {
         None => Ok(()),
         Some((verb, what)) => Err(Fault::new(

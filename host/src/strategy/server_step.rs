@@ -3,7 +3,12 @@
 //! Without a plugin: w ← w + server-learning-rate · Δ. With one: STEP over frames of 65,536 elements, with the state
 //! slots (momentum, moments) that the manifest declares; the host owns them, so that checkpoints need no help.
 
-use super::{Member, Roster, aggregate::Aggregated, facts::RoundFacts, vectors::VectorSum};
+use super::{
+    Member, Roster,
+    aggregate::Aggregated,
+    facts::{ClientRow, RoundFacts},
+    vectors::VectorSum,
+};
 use crate::{
     error::{Fault, Kind},
     plugin::{Block, Instance, Role, Span, StateScope},
@@ -133,13 +138,16 @@ impl PluginStep {
         accepted: usize,
     ) -> Result<Vec<f32>> {
         let aggregate = aggregated.update.as_slice();
-        let message = facts
+        let mut message = facts
             .message()
             .with("accepted", accepted as i64)
             .with("weight_sum", aggregated.weight_sum)
             .with("denominator", aggregated.denominator)
             .with("aggregate_norm2", norm2(aggregate))
             .with("vector_weight_sums", vectors.iter().map(|vector| vector.weight_sum).collect::<Vec<f64>>());
+        if !member.plugin.manifest().needs.is_empty() {
+            message = ClientRow::tell(message, &aggregated.clients, &aggregated.weights);
+        }
         // The control instance answers the control plane; its reply makes the data-plane instance ready.
         member.control.set_callbacks(member.callbacks(facts.round, None));
         let begun = member.control.call(op::STEP_BEGIN, &message)?;

@@ -51,15 +51,31 @@ pub fn denominator(
     weights: &[f64],
     weight_sum: f64,
 ) -> Result<f64> {
+    let answer = ask(member, facts, clients, weights, weight_sum)?;
+    answer.filter(|d| divides(*d)).ok_or_else(|| {
+        let message =
+            format!("answered {answer:?} for weights that sum to {weight_sum}; a denominator must be finite and not 0");
+        failure(member.name(), op::DENOMINATOR, message).into()
+    })
+}
+
+/// What a sum over no clients would be divided by, where the rule has such a number. Errors: a plugin failure.
+pub fn denominator_of_nobody(member: &mut Member, facts: &RoundFacts) -> Result<Option<f64>> {
+    Ok(ask(member, facts, &[], &[], 0.0)?.filter(|d| divides(*d)))
+}
+
+fn divides(denominator: f64) -> bool {
+    denominator.is_finite() && denominator != 0.0
+}
+
+fn ask(
+    member: &mut Member,
+    facts: &RoundFacts,
+    clients: &[ClientRow],
+    weights: &[f64],
+    weight_sum: f64,
+) -> Result<Option<f64>> {
     let message = facts.message().with("weight_sum", weight_sum).with("accepted", weights.len() as i64);
     let message = ClientRow::tell(message, clients, weights);
-    let reply = member.control.call(op::DENOMINATOR, &message)?;
-    match reply.f64("denominator") {
-        Some(d) if d.is_finite() && d != 0.0 => Ok(d),
-        d => {
-            let message =
-                format!("answered {d:?} for weights that sum to {weight_sum}; a denominator must be finite and not 0");
-            Err(failure(member.name(), op::DENOMINATOR, message).into())
-        }
-    }
+    Ok(member.control.call(op::DENOMINATOR, &message)?.f64("denominator"))
 }

@@ -1,0 +1,191 @@
+//! Linear combinations of kept rows: the weighted mean of sums, and the rows that a mixing matrix makes.
+//!
+//! Σⱼ aⱼ·rowⱼ is formed on the exact grid of [`Grid`], with its step from Σ|aⱼ| and the largest magnitude that the rows
+//! really have, divided and rounded to `f32` once; so neither order nor threads can change a bit. A combination
+//! that is one row times exactly 1 copies that row bit for bit.
+//! What it never does: choose coefficients.
+
+use super::{grid::Grid, row_set::RowSet};
+use crate::executor::Executor;
+use anyhow::Result;
+use pulp::{Arch, Simd, WithSimd};
+
+/// Elements that are formed at once.
+const RANGE: usize = 4096;
+
+/// What is formed of the rows.
+pub struct Combinations<'a> {
+    pub rows: &'a RowSet<'a>,
+    /// One coefficient for each row, result by result; all finite.
+    pub coefficients: &'a [f64],
+    /// What every sum is divided by.
+    pub divisor: f64,
+}
+
+/// How one result is formed.
+enum Form {
+    /// A copy of this row.
+    Copy(usize),
+    Sum {
+        grid: Grid,
+        /// Row and coefficient, where that is not 0.
+        terms: Vec<(usize, f64)>,
+    },
+}
+
+impl Combinations<'_> {
+    /// Forms every result and hands it on in ranges: `take(result, start, values)`, from any thread and in any order.
+    ///
+    /// Errors: `Kind::Config` for coefficients so large that no grid holds the sum; rows that cannot be read; those of `take`.
+    pub fn form(&self, executor: &Executor, take: impl Fn(usize, usize, &[f32]) -> Result<()> + Sync) -> Result<()> {
+        let k = self.rows.rows();
+        let forms: Vec<Form> =
+            self.coefficients.chunks_exact(k).map(|coefficients| self.plan(coefficients)).collect::<Result<_>>()?;
+        let used: Vec<bool> =
+            (0..k).map(|row| self.coefficients.iter().skip(row).step_by(k).any(|&a| a != 0.0)).collect();
+        let starts: Vec<usize> = (0..self.rows.len()).step_by(RANGE).collect();
+        let mut workers: Vec<Worker> = (0..executor.threads().min(starts.len())).map(|_| Worker::new(k)).collect();
+        let done = executor.each(&mut workers, &starts, &mut |_| {}, |worker, &start| {
+            let n = RANGE.min(self.rows.len() - start);
+            worker.read(self.rows, &used, start, n)?;
+            let results = forms.iter().enumerate();
+            results.into_iter().try_for_each(|(result, form)| take(result, start, worker.form(form, self.divisor, n)))
+        });
+        done.map(|_| ())
+    }
+
+    fn plan(&self, coefficients: &[f64]) -> Result<Form> {
+        let terms: Vec<(usize, f64)> = coefficients.iter().copied().enumerate().filter(|(_, a)| *a != 0.0).collect();
+        if let [(row, 1.0)] = terms[..]
+            && self.divisor == 1.0
+        {
+            return Ok(Form::Copy(row));
+        }
+        let total = terms.iter().map(|(_, a)| a.abs()).sum();
+        let largest = terms.iter().map(|&(row, _)| self.rows.largest(row)).fold(0.0, f32::max);
+        Ok(Form::Sum { grid: Grid::new(total, largest.into())?, terms })
+    }
+}
+
+struct Worker {
+    arch: Arch,
+    /// `RANGE` elements of each row.
+    rows: Vec<f32>,
+    sums: Vec<f64>,
+    out: Vec<f32>,
+}
+
+impl Worker {
+    fn new(rows: usize) -> Self {
+        Worker { arch: Arch::new(), rows: vec![0.0; rows * RANGE], sums: vec![0.0; RANGE], out: vec![0.0; RANGE] }
+    }
+
+    fn read(&mut self, rows: &RowSet<'_>, used: &[bool], start: usize, n: usize) -> Result<()> {
+        let wanted = self.rows.chunks_exact_mut(RANGE).enumerate().filter(|(row, _)| used[*row]);
+        wanted.into_iter().try_for_each(|(row, out)| rows.read(row, start, &mut out[..n]))
+    }
+
+    fn form(&mut self, form: &Form, divisor: f64, n: usize) -> &[f32] {
+        match form {
+            Form::Copy(row) => &self.rows[row * RANGE..][..n],
+            Form::Sum { grid, terms } => {
+                let (sums, out) = (&mut self.sums[..n], &mut self.out[..n]);
+                self.arch.dispatch(Folding { grid: *grid, terms, rows: &self.rows, sums, divisor, out });
+                &self.out[..n]
+            }
+        }
+    }
+}
+
+/// The inner loop, compiled for the processor's vectors; additions and multiplications are elementwise, so their width
+/// changes nothing.
+struct Folding<'a> {
+    grid: Grid,
+    terms: &'a [(usize, f64)],
+    rows: &'a [f32],
+    sums: &'a mut [f64],
+    divisor: f64,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Folding<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        self.sums.fill(0.0);
+        for &(row, coefficient) in self.terms {
+            for (sum, &x) in self.sums.iter_mut().zip(&self.rows[row * RANGE..]) {
+                *sum += self.grid.round(coefficient * f64::from(x));
+            }
+        }
+        for (out, sum) in self.out.iter_mut().zip(self.sums.iter()) {
+            *out = (sum / self.divisor) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Stream};
+    use crate::strategy::{kept::Kept, row_set::Extra};
+
+    fn combined(
+        rows: &[Vec<f32>],
+        extra: Vec<Extra<'_>>,
+        coefficients: &[f64],
+        divisor: f64,
+        threads: usize,
+    ) -> Vec<Vec<f32>> {
+        let kept = Kept::in_memory(rows.len(), rows[0].len());
+        rows.iter().enumerate().for_each(|(i, row)| kept.put(i, row).unwrap());
+        let rows = RowSet::new(&kept, rows.len(), extra);
+        let results = coefficients.len() / rows.rows();
+        let out = Kept::in_memory(results, rows.len());
+        let combinations = Combinations { rows: &rows, coefficients, divisor };
+        combinations
+            .form(&Executor::new(threads).unwrap(), |result, start, values| out.write(result, start, values))
+            .unwrap();
+        (0..results).map(|result| out.row(result).unwrap()).collect()
+    }
+
+    #[test]
+    fn hand_computed_combinations_and_copies() {
+        let rows = [vec![1.0, -2.0, 0.1], vec![3.0, 4.0, f32::MIN_POSITIVE]];
+        let previous = [10.0, 20.0, 30.0];
+        #[rustfmt::skip]
+        let coefficients = [
+            0.5, 0.25, 0.0,
+            0.0, 1.0, 0.0,
+            0.0, 0.0, -1.0,
+            0.0, 0.0, 0.0,
+        ];
+        let made = combined(&rows, vec![Extra::Values(&previous)], &coefficients, 1.0, 1);
+        assert_eq!(made[0][..2], [1.25, 0.0]);
+        assert_eq!(made[1], rows[1]);
+        assert_eq!(made[2], [-10.0, -20.0, -30.0]);
+        assert_eq!(made[3], [0.0; 3]);
+    }
+
+    #[test]
+    fn a_mean_does_not_depend_on_threads_or_on_the_order_of_the_rows() {
+        let mut stream = Stream::new(8, Purpose::Cohort, 0, 0);
+        let mut rows: Vec<Vec<f32>> = (0..7).map(|_| (0..9_001).map(|_| stream.normal() as f32).collect()).collect();
+        let mut weights = vec![3.0, 1.0, 4.0, 1.5, 9.25, 2.0, 6.0];
+        let one = combined(&rows, vec![], &weights, 26.75, 1);
+        assert_eq!(one, combined(&rows, vec![], &weights, 26.75, 3));
+        rows.reverse();
+        weights.reverse();
+        assert_eq!(one, combined(&rows, vec![], &weights, 26.75, 2));
+        let plain: f64 = (0..7).map(|k| weights[k] * f64::from(rows[k][5_000])).sum::<f64>() / 26.75;
+        assert!((f64::from(one[0][5_000]) - plain).abs() < 1e-7);
+    }
+
+    /// A row of 10³⁰ that has no part in a result must not coarsen its grid.
+    #[test]
+    fn rows_without_a_part_do_not_matter() {
+        let rows = [vec![1e30; 3], vec![0.125, 0.5, 1e-3], vec![0.25, 0.5, 3e-3]];
+        assert_eq!(combined(&rows, vec![], &[0.0, 0.5, 0.5], 1.0, 1), [[0.1875, 0.5, 2e-3]]);
+    }
+}

@@ -1,0 +1,113 @@
+//! A plugin instance whose memory holds one slot per client for a range of the updates, and REDUCE over them.
+//!
+//! Where in the flow: [`super::rows`] keeps one for each part of the model and agents write into it;
+//! [`super::staged`] keeps one for each thread and fills it from the kept updates, range by range.
+//! What it never does: look at the values that go in; what comes out must be finite.
+
+use crate::{
+    error::{Fault, Kind},
+    plugin::{Block, Instance, Plugin, Span},
+    stages::{failure, open},
+    train::Layout,
+};
+use anyhow::Result;
+use colla_plugin_sdk::abi::op;
+use std::ops::Range;
+
+/// Bytes of slots that one instance may hold; leaves room for the plugin's own memory below 2 GiB.
+pub const MAX_ARENA_BYTES: usize = 1792 << 20;
+/// Bytes of rows that one REDUCE call works on: they stay in the second-level cache.
+const CALL_BYTES: usize = 512 << 10;
+/// A range below this length costs more in calls than in work.
+const MIN_LEN: usize = 1024;
+
+/// What every shard of a rule is opened with.
+#[derive(Clone)]
+pub struct ShardSpec {
+    pub plugin: Plugin,
+    pub position: u8,
+    pub run_seed: u64,
+    pub layout: Layout,
+}
+
+pub struct Shard {
+    /// Elements of the model that the slots hold now, at most as many as they have room for.
+    pub range: Range<usize>,
+    pub instance: Box<dyn Instance>,
+    slots: Vec<Span>,
+    weights: Span,
+    out: Span,
+}
+
+impl Shard {
+    /// A shard for the first `len` elements of `cohort` rows.
+    pub fn open(spec: &ShardSpec, len: usize, cohort: usize) -> Result<Self> {
+        let mut instance = open(&spec.plugin, spec.position, spec.run_seed, call_len(cohort), &spec.layout)?;
+        let mut span = || -> Result<Span> { Ok(Span { buffer: instance.alloc(4 * len)?, start: 0, len }) };
+        let out = span()?;
+        let slots = (0..cohort).map(|_| span()).collect::<Result<_>>()?;
+        let weights = Span { buffer: instance.alloc(8 * cohort)?, start: 0, len: cohort };
+        Ok(Shard { range: 0..len, instance, slots, weights, out })
+    }
+
+    /// The place of the current range in the slot of a client.
+    pub fn slot(&mut self, slot: usize) -> &mut [f32] {
+        let span = Span { len: self.range.len(), ..self.slots[slot] };
+        self.instance.floats_mut(span)
+    }
+
+    /// REDUCE over the first `weights.len()` slots, as many values as the range has.
+    /// Errors: a plugin failure, also when a value is not finite.
+    pub fn reduce(&mut self, name: &str, weights: &[f64]) -> Result<Vec<f32>> {
+        let weight_span = Span { len: weights.len(), ..self.weights };
+        self.instance.doubles_mut(weight_span).copy_from_slice(weights);
+        let step = call_len(weights.len());
+        let mut rows = Vec::with_capacity(weights.len());
+        for start in (0..self.range.len()).step_by(step) {
+            let n = step.min(self.range.len() - start);
+            let cut = |span: Span| Span { start: 4 * start, len: n, ..span };
+            rows.clear();
+            rows.extend(self.slots[..weights.len()].iter().map(|&slot| cut(slot)));
+            let block = Block {
+                offset: (self.range.start + start) as u64,
+                n,
+                rows: &rows,
+                k: rows.len(),
+                weights: Some(weight_span),
+                out: Some(cut(self.out)),
+                ..Block::default()
+            };
+            if self.instance.block(op::REDUCE, &block)?.skipped {
+                return Err(failure(name, op::REDUCE, "skipped a range; it must write every value").into());
+            }
+        }
+        let out = self.instance.floats(Span { len: self.range.len(), ..self.out }).to_vec();
+        match out.iter().position(|x| !x.is_finite()) {
+            None => Ok(out),
+            Some(i) => {
+                let message = format!("value {} is {}; an aggregate must be finite", self.range.start + i, out[i]);
+                Err(failure(name, op::REDUCE, message).into())
+            }
+        }
+    }
+}
+
+/// Elements of a range of `cohort` rows and a result, at most `most`, that fit `bytes` and an instance's 2 GiB.
+/// Errors: `Kind::Config` for a cohort so large that not even short ranges do.
+pub fn range_len(cohort: usize, most: usize, bytes: usize) -> Result<usize> {
+    let fitting = |bytes: usize| bytes / (4 * (cohort + 2));
+    if fitting(MAX_ARENA_BYTES) < MIN_LEN {
+        return Err(Fault::new(
+            Kind::Config,
+            format!(
+                "a cohort of {cohort} clients — the rows of a range would not fit 2 GiB; use fewer clients per round, or an aggregate that works on sums"
+            ),
+        ));
+    }
+    Ok(most.min(fitting(bytes.min(MAX_ARENA_BYTES)).max(MIN_LEN)))
+}
+
+/// Elements of one REDUCE call: a multiple of 64, so that calls begin on cache lines.
+fn call_len(cohort: usize) -> usize {
+    (CALL_BYTES / (4 * (cohort + 1)) / 64 * 64).clamp(256, 16_384)
+}
