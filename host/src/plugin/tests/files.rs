@@ -140,7 +140,39 @@ fn manifests_that_contradict_themselves_are_refused() {
     let many: Vec<String> = (0..65).map(|i| beta.replace("beta", &format!("p{i}"))).collect();
     lie(beta, &many.join(","), "`params` has 65 entries; at most 64 are allowed");
     let state = |init: &str| format!(r#""state":[{{"name":"m","scope":"server","init":{init}}}],"summary""#);
-    lie("\"summary\"", &state("1e99"), "state `m` starts from 1e99, which no 32-bit float holds");
-    lie("\"summary\"", &state("\"gamma\""), "state `m` starts from `gamma`, which is no numeric parameter");
-    assert!(Manifest::parse(&MANIFEST.replace("\"summary\"", &state("\"beta\""))).is_ok());
+    lie("\"summary\"", &state("1e99"), "state `m` belongs to the role server-step, which `kinds` does not name");
+}
+
+#[test]
+fn declarations_of_state_vectors_and_stages_that_cannot_hold_are_refused() {
+    let says = |kinds: &str, fields: &str, expected: &str| {
+        let manifest = MANIFEST.replace("[\"aggregate\"]", kinds).replace("\"reduce\":[\"rows\"],", "");
+        let manifest = manifest.replace("\"summary\"", &format!("{fields},\"summary\""));
+        let answer = Manifest::parse(&manifest).err().unwrap_or_else(|| "fine".into());
+        assert!(answer.contains(expected), "{answer} for {manifest}");
+    };
+    let state = |scope: &str, rest: &str| format!(r#""state":[{{"name":"m","scope":"{scope}"{rest}}}]"#);
+    let server = |rest: &str| state("server", rest);
+    let client = |rest: &str| state("client", rest);
+    says(r#"["server-step"]"#, &server(r#","init":1e99"#), "state `m` starts from 1e99, which no 32-bit float holds");
+    says(r#"["server-step"]"#, &server(r#","init":"gamma""#), "state `m` starts from `gamma`, which is no numeric");
+    says(r#"["server-step"]"#, &server(r#","init":"beta""#), "fine");
+    says(r#"["server-step"]"#, &server(r#","init":"initial-weights""#), "fine");
+    says(r#"["server-step"]"#, &server(r#","init":"received-weights""#), "which the server has none of");
+    says(r#"["client"]"#, &client(r#","init":"received-weights""#), "fine");
+    says(r#"["client"]"#, &client(r#","broadcast":true"#), "only slots of scope server can be");
+    says(r#"["client"]"#, &client(r#","shape":"piece""#), "which client slots of compressors have");
+    says(r#"["aggregate"]"#, &client(""), "belongs to the role client or compress");
+    let vectors = r#""vectors":[{"name":"delta-c"}]"#;
+    says(r#"["client"]"#, vectors, "`kinds` must name both");
+    says(r#"["client","server-step"]"#, vectors, "fine");
+    says(r#"["client"]"#, r#""personal":"v""#, "`personal` is `v`; it must be a slot of scope client");
+    says(r#"["client"]"#, r#""max_header":8"#, "`max_header` is given, but `kinds` has no \"normalize\"");
+    says(r#"["normalize"]"#, r#""max_header":5000"#, "`max_header` is 5000; at most 4096 bytes");
+    says(r#"["post"]"#, r#""norm":"keeps""#, "`kinds` has neither");
+    says(r#"["normalize"]"#, r#""norm":"keeps","norm_bound":"beta""#, "but `norm` is not \"bounds\"");
+    says(r#"["normalize"]"#, r#""norm":"bounds","norm_bound":"gamma""#, "which is no numeric parameter");
+    says(r#"["normalize"]"#, r#""norm":"bounds","norm_bound":"beta""#, "fine");
+    says(r#"["mix","aggregate"]"#, r#""rng":false"#, "only one of mix and aggregate");
+    says(r#"["client"]"#, r#""requires":["luck"]"#, "unknown variant `luck`");
 }
