@@ -39,7 +39,10 @@ pub fn weighted_mean(rows: &[&[f32]], weights: &[f64], out: &mut [f32]) -> Resul
 
 /// `values[i] *= factor`.
 pub fn scale(values: &mut [f32], factor: f32) {
-    values.iter_mut().for_each(|value| *value *= factor);
+    // In blocks of known length: a loop over the slice alone is not vectorised for WASM.
+    let (blocks, tail) = values.as_chunks_mut::<LANES>();
+    blocks.iter_mut().for_each(|block| block.iter_mut().for_each(|value| *value *= factor));
+    tail.iter_mut().for_each(|value| *value *= factor);
 }
 
 /// The largest factor, at most 1, that brings a vector of Euclidean norm `norm` to a norm of at most `bound`.
