@@ -21,11 +21,11 @@ impl Tensors {
     }
 
     fn write(&self, lab: &Lab) {
-        let view = |(name, dtype, shape, bytes): &'_ (String, Dtype, Vec<usize>, Vec<u8>)| {
-            (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor"))
-        };
         // Views borrow, so they are made where they are used.
-        let views: Vec<(String, TensorView<'_>)> = self.0.iter().map(view).collect();
+        let views = self.0.iter().map(|(name, dtype, shape, bytes)| {
+            (name.clone(), TensorView::new(*dtype, shape.clone(), bytes).expect("a tensor"))
+        });
+        let views: Vec<(String, TensorView<'_>)> = views.collect();
         lab.write("in.safetensors", serialize(views, None).expect("a file"));
     }
 }

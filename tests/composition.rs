@@ -81,3 +81,65 @@ fn what_a_compressor_cannot_do_downwards_is_refused_with_the_reason() {
     assert_eq!(refused.code, 3);
     assert!(refused.stderr.contains("what one message loses is in the next one already"), "{}", refused.stderr);
 }
+
+/// Runs with all of the stack, and shows that each plugin changes the result.
+#[track_caller]
+fn stacks(stack: &[&str]) {
+    let lab = Lab::new();
+    let with = |name: &str, plugins: &[&str]| {
+        let arguments: Vec<&str> = plugins.iter().flat_map(|plugin| ["--plugin", plugin]).collect();
+        lab.weights(name, &small(&arguments))
+    };
+    let all = with("all", stack);
+    for left_out in 0..stack.len() {
+        let rest: Vec<&str> =
+            stack.iter().copied().enumerate().filter(|(i, _)| *i != left_out).map(|(_, p)| p).collect();
+        assert_ne!(all, with(&format!("without{left_out}"), &rest), "without {}", stack[left_out]);
+    }
+}
+
+#[test]
+fn methods_of_all_sides_stack() {
+    stacks(&["power-of-choice:d=9", "scaffold", "standardize", "powersgd:error-feedback=true"]);
+    stacks(&["fedadam:server-learning-rate=0.01", "clip:norm=0.1", "topk:ratio=0.1,direction=both", "q-fedavg"]);
+    stacks(&["nnm:f=1", "multi-krum:f=1", "clip:norm=0.1"]);
+}
+
+#[test]
+fn noise_for_privacy_stands_behind_a_bound_and_with_a_compressor_that_keeps_it() {
+    let lab = Lab::new();
+    let private = &["--plugin", "clip:norm=0.5", "--plugin", "topk:ratio=0.5", "--plugin", "dp-gaussian"];
+    let run = lab.run("private", &small(private));
+    let stored = std::fs::read_to_string(run.0.join("config.toml")).expect("the configuration");
+    // 6 of 20 clients.
+    assert!(stored.contains("weights = \"uniform\"") && stored.contains("denominator = 6.0"), "{stored}");
+    let quiet =
+        lab.weights("quiet", &small(&[&private[..4], &["--plugin", "fedavg:weights=uniform,denominator=6"]].concat()));
+    assert_ne!(run.summary()["weights_blake3"], quiet);
+}
+
+#[test]
+fn what_a_method_cannot_stand_beside_is_refused_with_what_to_do() {
+    let lab = Lab::new();
+    let poisson = "federation.sampling=\"poisson\"";
+    for (arguments, words) in [
+        (&["scaffold", "--set", "train.momentum=0.9"][..], "`scaffold` — it requires `plain-sgd`"),
+        (&["scaffold", "--plugin", "fedavg:weights=num-examples"], "`scaffold` — it requires `uniform-weights`"),
+        (&["scaffold", "--plugin", "fedavgm"], "both play the role server-step"),
+        (&["powersgd:direction=both"], "it keeps `q` of the client that encodes"),
+        (&["power-of-choice", "--set", poisson], "`power-of-choice` chooses the cohort"),
+        (&["dp-gaussian"], "`dp-gaussian` — it requires `norm-bound`, but no stage bounds the norm"),
+        (&["dp-gaussian", "--plugin", "clip", "--plugin", "scaffold"], "uploads the vector `delta_c`"),
+        (&["dp-gaussian", "--plugin", "clip", "--plugin", "standardize"], "`standardize` is undone on the server"),
+        (&["dp-gaussian", "--plugin", "clip", "--plugin", "qsgd"], "`qsgd` may raise the norm behind `clip`"),
+        (&["dp-gaussian", "--plugin", "clip", "--plugin", "median"], "`fixed-denominator`, but `median` is no sum"),
+        (
+            &["dp-gaussian", "--plugin", "clip", "--plugin", "topk:error-feedback=true"],
+            "set its `error-feedback` to false",
+        ),
+    ] {
+        let refused = lab.colla(&small(&[&["--plugin"], arguments].concat()));
+        assert_eq!(refused.code, 3, "{arguments:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(words), "{arguments:?}: {}", refused.stderr);
+    }
+}

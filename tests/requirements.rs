@@ -87,7 +87,8 @@ fn sampling_momentum_and_model_are_what_a_method_requires() {
     runs(&lab, "plain-sgd", &[]);
     refused(&lab, "plain-sgd", &["--set", "train.momentum=0.9"], "`train.momentum = 0.9`; set it to 0");
     refused(&lab, "normalisation-layers", &[], "the model has none");
-    refused(&lab, "root-data", &[], "the server has no rows of its own");
+    runs(&lab, "root-data", &["--set", "federation.root-rows=20"]);
+    refused(&lab, "root-data", &[], "the server has no rows of its own; set `federation.root-rows`");
 }
 
 #[test]

@@ -1,123 +1,43 @@
 //! The round loop: the only file that knows the order of things.
 
+mod experiment;
+mod tasks;
+
+pub use experiment::Experiment;
+
 use crate::{
-    client::{self, ClientId, ClientStates, WorstCase},
-    config::{self, BatchSize, ClientEvaluation, Config},
-    data::{self, Dataset},
-    error::{Fault, Kind},
+    client::{self, ClientId, ClientStates},
+    config::{self, ClientEvaluation, Config},
     evaluate::{self, Whose},
     executor::Executor,
     partition::{self, Partition},
-    plugin::{self, Need, Origin, Plugin, Role},
-    random::{Purpose, Stream},
+    plugin::{Need, Origin, Plugin},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo, Spread},
-    schedule::{AgentSpec, ClientReport, ClientTask, Engine, PersonalTask, RoundJob, SequentialEngine, ThreadedEngine},
+    schedule::{AgentSpec, ClientReport, Engine, RoundJob, SequentialEngine, ThreadedEngine},
     stages::Downlink,
     strategy::{
         Roster,
         aggregate::{Aggregator, Arrived, Settings},
         attack::Attack,
         client_slots::ClientPlugins,
-        facts::{ClientRow, RoundFacts, TrainedRow},
+        facts::{ClientRow, RoundFacts},
         grid::Grid,
         kept::Storage,
-        local::{self, Length, LocalPlan, PersonalPhase},
         post::Posts,
-        requirements,
         select::Selector,
         server_step::ServerStep,
-        vectors::{VectorRule, VectorWeights},
+        vectors::VectorRule,
     },
-    train::{self, Model},
     wire,
 };
 use anyhow::Result;
 use colla_plugin_sdk::Map;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tasks::{client_state, plan, planned, root_rows, root_task, trained, weighted};
 
 /// Above this many clients the report shows no partition heat map.
 const MAX_CLIENTS_SHOWN: usize = 5_000;
-
-/// An experiment that is ready to run. Data and model come from the configuration unless the caller brings their own.
-pub struct Experiment {
-    pub config: Config,
-    pub data: Arc<Dataset>,
-    pub model: Arc<dyn Model>,
-    /// Loaded plugins in the configuration's order; FedAvg is among them if no other aggregate is.
-    pub plugins: Vec<Plugin>,
-    /// Where updates are kept while a round lasts if they exceed `host.update-memory`. Default: the system's folder for
-    /// temporary files.
-    pub scratch: PathBuf,
-}
-
-impl Experiment {
-    /// Loads data, model and plugins as the configuration says.
-    pub fn from_config(config: Config) -> Result<Self> {
-        let data = Arc::new(data::load(&config.data)?);
-        let model = train::model_from_config(&config.model, &data)?;
-        Self::new(config, data, model)
-    }
-
-    /// An experiment on the caller's own data and model; `[data]` and `[model]` of the configuration are not looked at.
-    /// Errors: `Kind::Config` for settings that are out of range; those of loading plugins.
-    pub fn new(mut config: Config, data: Arc<Dataset>, model: Arc<dyn Model>) -> Result<Self> {
-        config.resolve();
-        config.check()?;
-        let plugins = load_plugins(&mut config, &data)?;
-        requirements::check(&plugins, &config, model.layout())?;
-        // The stored configuration must mean the same files from any folder.
-        for path in [&mut config.data.path, &mut config.model.init, &mut config.partition.cache].into_iter().flatten() {
-            *path = std::path::absolute(&*path)?;
-        }
-        Ok(Experiment { config, data, model, plugins, scratch: std::env::temp_dir() })
-    }
-
-    /// Runs all rounds.
-    /// Errors carry a [`crate::error::Fault`] or a [`crate::plugin::PluginFailure`].
-    pub fn run(&self, observer: &mut dyn Observer) -> Result<()> {
-        let mut run = Run::new(self)?;
-        observer.start(&run.info())?;
-        observer.round(&run.before_training()?)?;
-        for round in 1..=self.config.federation.num_server_rounds as u64 {
-            let record = run.round(round, observer)?;
-            observer.round(&record)?;
-        }
-        observer.finish(&run.into_outcome())
-    }
-}
-
-/// Loads the configured plugins, with FedAvg as the aggregate if they have none and with what they require of it, and
-/// writes them back resolved: with their hashes and every parameter, so that the stored configuration alone repeats the
-/// run.
-fn load_plugins(config: &mut Config, data: &Dataset) -> Result<Vec<Plugin>> {
-    let allow_native = &config.host.allow_native;
-    let mut plugins: Vec<Plugin> =
-        config.plugins.iter().map(|spec| plugin::load(spec, allow_native)).collect::<Result<_>>()?;
-    if !plugins.iter().any(|p| p.manifest().kinds.contains(&Role::Aggregate)) {
-        config.plugins.push(config::Plugin::shipped("fedavg"));
-        plugins.extend(config.plugins.last().map(|spec| plugin::load(spec, allow_native)).transpose()?);
-    }
-    let expected_cohort = || {
-        let num_clients = partition::num_clients(&config.partition, data)?;
-        Ok(client::expected_cohort(&config.federation, num_clients))
-    };
-    if let Some((position, spec)) = requirements::settle(&plugins, &config.plugins, expected_cohort)? {
-        plugins[position] = plugin::load(&spec, allow_native)?;
-    }
-    config.plugins = plugins.iter().map(resolved).collect::<Result<_>>()?;
-    Ok(plugins)
-}
-
-fn resolved(plugin: &Plugin) -> Result<config::Plugin> {
-    let (name, path) = match plugin.origin() {
-        Origin::Shipped { .. } => (Some(plugin.manifest().name.clone()), None),
-        Origin::File(path) => (None, Some(std::path::absolute(path)?)),
-    };
-    let parameters = toml::Table::try_from(plugin.parameters_json())?;
-    Ok(config::Plugin { name, path, blake3: Some(plugin.blake3().into()), parameters })
-}
 
 /// What lives as long as a run.
 struct Run<'a> {
@@ -391,120 +311,6 @@ impl<'a> Run<'a> {
             kernel: self.experiment.model.kernel(),
         }
     }
-}
-
-/// Tasks of the cohort, in its order, not weighed yet.
-fn plan<'a>(
-    config: &Config,
-    partition: &'a Partition,
-    roster: &mut Roster,
-    round: u64,
-    cohort: &[ClientId],
-) -> Result<Vec<ClientTask<'a>>> {
-    let task = |(slot, &client): (usize, &ClientId)| {
-        let rows = partition.train.client(client.index());
-        let LocalPlan { upload, personal } = local::plan(roster, round, client, rows.len())?;
-        let (batch_size, steps) = steps(&config.train, upload.length, rows.len());
-        let personal = personal.into_iter().map(|PersonalPhase { slot, stream, phase }| {
-            let (_, steps) = self::steps(&config.train, phase.length, rows.len());
-            PersonalTask { slot, stream, steps, terms: phase.terms }
-        });
-        let (weight, vector_weights) = (0.0, Vec::new());
-        let (terms, personal) = (upload.terms, personal.collect());
-        Ok(ClientTask { slot, client, rows, steps, batch_size, terms, personal, weight, vector_weights })
-    };
-    cohort.iter().enumerate().map(task).collect()
-}
-
-fn weighted<'a>(mut tasks: Vec<ClientTask<'a>>, weights: &[f64], vectors: &[VectorWeights]) -> Vec<ClientTask<'a>> {
-    for (index, (task, &weight)) in tasks.iter_mut().zip(weights).enumerate() {
-        task.weight = weight;
-        task.vector_weights = vectors.iter().map(|vector| vector.weights[index]).collect();
-    }
-    tasks
-}
-
-fn planned(task: &ClientTask<'_>, learning_rate: f64) -> ClientRow {
-    let scale: f64 = task.terms.iter().map(train::Term::learning_rate_factor).product();
-    let lr_sum = learning_rate * scale * task.steps as f64;
-    ClientRow { num_examples: task.rows.len(), steps: task.steps, lr_sum, trained: None }
-}
-
-/// The same rows with what is known after training.
-fn trained(mut clients: Vec<ClientRow>, reports: &[ClientReport]) -> Vec<ClientRow> {
-    for (client, report) in clients.iter_mut().zip(reports) {
-        client.trained = Some(TrainedRow {
-            train_loss: report.local.loss,
-            loss_before: report.loss_before,
-            update_norm2: report.update_norm2,
-        });
-    }
-    clients
-}
-
-/// The rows that the server draws for itself, ascending. Errors: it wants more than there are.
-fn root_rows(config: &Config, train_rows: usize) -> Result<Vec<u32>> {
-    let count = config.federation.root_rows;
-    if count > train_rows {
-        return Err(Fault::new(
-            Kind::Config,
-            format!("config `federation.root-rows = {count}`: the training set has {train_rows} rows; use fewer"),
-        ));
-    }
-    let chosen = Stream::new(config.seed, Purpose::RootRows, 0, 0).choose(train_rows as u64, count);
-    Ok(chosen.into_iter().map(|row| row as u32).collect())
-}
-
-/// The server's own client trains plainly, behind the cohort.
-fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> ClientTask<'a> {
-    let (batch_size, steps) = steps(&config.train, None, rows.len());
-    ClientTask {
-        slot,
-        client: client::SERVER,
-        rows,
-        steps,
-        batch_size,
-        terms: Vec::new(),
-        personal: Vec::new(),
-        weight: 0.0,
-        vector_weights: Vec::new(),
-    }
-}
-
-/// Batch size and number of steps of a phase for a client with `rows` rows.
-fn steps(config: &config::Train, length: Option<Length>, rows: usize) -> (usize, u64) {
-    let batch_size = match config.batch_size {
-        BatchSize::Rows(size) => size.min(rows),
-        BatchSize::Full => rows,
-    };
-    let epochs = |epochs: u64| epochs.saturating_mul(rows.div_ceil(batch_size) as u64);
-    let steps = match (length, config.local_steps) {
-        (Some(Length::Steps(steps)), _) => steps,
-        (Some(Length::Epochs(count)), _) => epochs(count),
-        (None, Some(steps)) => steps as u64,
-        (None, None) => epochs(config.local_epochs as u64),
-    };
-    (batch_size, steps)
-}
-
-/// The most that is kept of clients: slots and, with error feedback, residuals of everything that is compressed.
-fn client_state(
-    config: &Config,
-    roster: &Roster,
-    client_plugins: &ClientPlugins,
-    num_clients: usize,
-    len: usize,
-) -> WorstCase {
-    let declared = roster.members.iter().flat_map(|member| &member.plugin.manifest().vectors);
-    let compressed = 1 + declared.filter(|vector| vector.compressible).count();
-    let feedback = roster.members.iter().any(|member| member.plugin.error_feedback());
-    let residuals = if feedback { compressed } else { 0 };
-    let compressors = roster.members.iter().filter(|member| member.has(Role::Compress));
-    // A slot of pieces is rarely longer than the model.
-    let slots_of_compressors = compressors.flat_map(|member| &member.plugin.manifest().state).count();
-    let cohort = client::cohort_size(config.federation.fraction_train, num_clients);
-    let clients = cohort.saturating_mul(config.federation.num_server_rounds).min(num_clients);
-    WorstCase { vectors: client_plugins.slots().count() + slots_of_compressors + residuals, clients, len }
 }
 
 fn spread(accuracy: &[(ClientId, f64)]) -> Option<Spread> {

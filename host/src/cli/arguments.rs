@@ -79,7 +79,7 @@ pub(super) struct RunArguments {
     pub experiment: ExperimentArguments,
     #[command(flatten)]
     pub output: FormatArgument,
-    /// Show nothing but errors (and the metrics with --format json)
+    /// Show nothing but errors (and the metrics with --format json); what plugins say stands in plugins.log of the run
     #[arg(long, short)]
     pub quiet: bool,
     /// Print the resolved configuration as TOML and end

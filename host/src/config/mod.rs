@@ -296,7 +296,7 @@ pub struct Host {
     /// more go to a temporary file in the run directory. Default 1024.
     pub update_memory: usize,
     /// MiB of memory for what plugins keep of clients between rounds (vectors × clients that took part × weights × 4
-    /// bytes), at most 2²⁰; more goes to a temporary file. Default 2048.
+    /// bytes), at most 2²⁰; more goes to a temporary file in the run directory. Default 2048.
     pub state_memory: usize,
     /// Run directory. Default: the next free `runs/0001`, `runs/0002`, …
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -73,7 +73,7 @@ fn from_path(path: &Path, config: &config::Data) -> Result<Dataset> {
         .map_err(|error| Fault::new(Kind::Data, format!("config `data.path = \"{shown}\"`: {error}")))?;
     // Before it is opened: opening a pipe waits for somebody to write into it.
     if !metadata.is_dir() && !metadata.is_file() {
-        let what = "it is a pipe, a socket or a device, and data is read more than once; give a file or a directory";
+        let what = "it is a pipe, a socket or a device; give a file or a directory";
         return Err(Fault::new(Kind::Data, format!("config `data.path = \"{shown}\"`: {what}")));
     }
     let is_csv = [".csv", ".csv.gz"].iter().any(|end| path.to_string_lossy().ends_with(end));

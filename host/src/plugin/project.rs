@@ -72,7 +72,7 @@ pub fn create(name: &str, kind: &str, language: Language, folder: &Path) -> Resu
         Language::AssemblyScript => assemblyscript::files(name, kind),
     };
     let files = files.ok_or_else(|| {
-        let near = did_you_mean(kind, language.kinds().into_iter());
+        let near = did_you_mean(kind, language.kinds());
         let (list, language) = (language.kinds().join(", "), language.name());
         let problem = format!("there is no kind `{kind}` in the language `{language}`{near}; available: {list}");
         Fault::new(Kind::Usage, format!("new plugin `{name}`: {problem}"))

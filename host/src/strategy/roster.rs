@@ -4,7 +4,7 @@ use super::facts::RoundFacts;
 use crate::{
     client::ClientId,
     error::{Fault, Kind},
-    plugin::{Callbacks, Direction, Instance, Manifest, Need, Plugin, Role, StateScope},
+    plugin::{Callbacks, Direction, Instance, Need, Plugin, Role},
     stages::{StageSpec, StageSpecs, failure, open},
     train::Layout,
 };
@@ -176,7 +176,6 @@ fn check(plugins: &[Plugin]) -> Result<()> {
     if plugins.len() > usize::from(u8::MAX) {
         return Err(Fault::new(Kind::Config, format!("{} plugins — a run takes at most 255", plugins.len())));
     }
-    plugins.iter().try_for_each(|plugin| check_alone(plugin.manifest()))?;
     for role in [Role::Aggregate, Role::ServerStep, Role::Select, Role::Attack] {
         if let [first, second, ..] = names(plugins, |p| p.manifest().has(role))[..] {
             let role = role.name();
@@ -194,8 +193,7 @@ fn check(plugins: &[Plugin]) -> Result<()> {
             return Err(Fault::new(Kind::Config, format!("plugins `{first}` and `{second}` — {problem}")));
         }
     }
-    let personal: Vec<&str> =
-        plugins.iter().map(|p| p.manifest()).filter(|m| m.personal.is_some()).map(|m| m.name.as_str()).collect();
+    let personal = names(plugins, |p| p.manifest().personal.is_some());
     if let [first, second, ..] = personal[..] {
         return Err(Fault::new(
             Kind::Config,
@@ -212,21 +210,4 @@ fn check(plugins: &[Plugin]) -> Result<()> {
 
 fn names(plugins: &[Plugin], which: impl Fn(&Plugin) -> bool) -> Vec<&str> {
     plugins.iter().filter(|plugin| which(plugin)).map(|plugin| plugin.manifest().name.as_str()).collect()
-}
-
-/// What a manifest asks for and this host cannot give is refused, never ignored.
-fn check_alone(manifest: &Manifest) -> Result<()> {
-    let of_clients = manifest.state.iter().filter(|slot| slot.scope == StateScope::Client);
-    let is_kept = manifest.has(Role::Client) || manifest.has(Role::Compress);
-    let client_state = of_clients.filter(|_| !is_kept).map(|slot| &slot.name);
-    let asked = [("keeps client state", client_state.into_iter().next().cloned())]
-        .into_iter()
-        .find_map(|(verb, what)| Some((verb, what?)));
-    match asked {
-        None => Ok(()),
-        Some((verb, what)) => Err(Fault::new(
-            Kind::Config,
-            format!("plugin `{}` — it {verb} `{what}`, which this host does not do yet; leave it out", manifest.name),
-        )),
-    }
 }

@@ -56,13 +56,13 @@ impl Normalize for Standardize {
                 "the header's mean is not finite, or its deviation is not positive and finite",
             ));
         }
-        for value in piece.values {
+        for value in &mut *piece.values {
             *value = (f64::from(*value) * f64::from(deviation) + f64::from(mean)) as f32;
-            if !value.is_finite() {
-                return Err(Error::argument("with the header's deviation a value is beyond f32"));
-            }
         }
-        Ok(())
+        match piece.values.iter().all(|value| value.is_finite()) {
+            true => Ok(()),
+            false => Err(Error::argument("the header's mean and deviation take the piece beyond f32")),
+        }
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
         check(header(0.0, -1.0), numbers);
         check(header(0.0, f32::NAN), numbers);
         check(header(f32::INFINITY, 1.0), numbers);
-        check(header(f32::MAX, f32::MAX), "with the header's deviation a value is beyond f32");
+        check(header(f32::MAX, f32::MAX), "the header's mean and deviation take the piece beyond f32");
         check(vec![], "the encoded piece ends early: 4 bytes wanted, 0 left");
         check(vec![0; 7], "the encoded piece ends early: 4 bytes wanted, 3 left");
         check([header(0.0, 1.0), vec![0]].concat(), "the encoded piece has 1 bytes too many");

@@ -1,0 +1,142 @@
+//! From a cohort to the tasks that go out to the agents, and back to the table that rules weigh by.
+//!
+//! Where in the flow: before and after the engine's part of a round. What it never does: decide who trains or what counts.
+
+use crate::{
+    client::{self, ClientId, WorstCase},
+    config::{self, BatchSize, Config},
+    error::{Fault, Kind},
+    partition::Partition,
+    plugin::Role,
+    random::{Purpose, Stream},
+    schedule::{ClientReport, ClientTask, PersonalTask},
+    strategy::{
+        Roster,
+        client_slots::ClientPlugins,
+        facts::{ClientRow, TrainedRow},
+        local::{self, Length, LocalPlan, PersonalPhase},
+        vectors::VectorWeights,
+    },
+    train,
+};
+use anyhow::Result;
+
+/// Tasks of the cohort, in its order, not weighed yet.
+pub(super) fn plan<'a>(
+    config: &Config,
+    partition: &'a Partition,
+    roster: &mut Roster,
+    round: u64,
+    cohort: &[ClientId],
+) -> Result<Vec<ClientTask<'a>>> {
+    let task = |(slot, &client): (usize, &ClientId)| {
+        let rows = partition.train.client(client.index());
+        let LocalPlan { upload, personal } = local::plan(roster, round, client, rows.len())?;
+        let (batch_size, steps) = steps(&config.train, upload.length, rows.len());
+        let personal = personal.into_iter().map(|PersonalPhase { slot, stream, phase }| {
+            let (_, steps) = self::steps(&config.train, phase.length, rows.len());
+            PersonalTask { slot, stream, steps, terms: phase.terms }
+        });
+        let (weight, vector_weights) = (0.0, Vec::new());
+        let (terms, personal) = (upload.terms, personal.collect());
+        Ok(ClientTask { slot, client, rows, steps, batch_size, terms, personal, weight, vector_weights })
+    };
+    cohort.iter().enumerate().map(task).collect()
+}
+
+/// Tells every task what its client's update and vectors count.
+pub(super) fn weighted<'a>(
+    mut tasks: Vec<ClientTask<'a>>,
+    weights: &[f64],
+    vectors: &[VectorWeights],
+) -> Vec<ClientTask<'a>> {
+    for (index, (task, &weight)) in tasks.iter_mut().zip(weights).enumerate() {
+        task.weight = weight;
+        task.vector_weights = vectors.iter().map(|vector| vector.weights[index]).collect();
+    }
+    tasks
+}
+
+/// What is known of a client before it trains.
+pub(super) fn planned(task: &ClientTask<'_>, learning_rate: f64) -> ClientRow {
+    let scale: f64 = task.terms.iter().map(train::Term::learning_rate_factor).product();
+    let lr_sum = learning_rate * scale * task.steps as f64;
+    ClientRow { num_examples: task.rows.len(), steps: task.steps, lr_sum, trained: None }
+}
+
+/// The same rows with what is known after training.
+pub(super) fn trained(mut clients: Vec<ClientRow>, reports: &[ClientReport]) -> Vec<ClientRow> {
+    for (client, report) in clients.iter_mut().zip(reports) {
+        client.trained = Some(TrainedRow {
+            train_loss: report.local.loss,
+            loss_before: report.loss_before,
+            update_norm2: report.update_norm2,
+        });
+    }
+    clients
+}
+
+/// The rows that the server draws for itself, ascending. Errors: it wants more than there are.
+pub(super) fn root_rows(config: &Config, train_rows: usize) -> Result<Vec<u32>> {
+    let count = config.federation.root_rows;
+    if count > train_rows {
+        return Err(Fault::new(
+            Kind::Config,
+            format!("config `federation.root-rows = {count}`: the training set has {train_rows} rows; use fewer"),
+        ));
+    }
+    let chosen = Stream::new(config.seed, Purpose::RootRows, 0, 0).choose(train_rows as u64, count);
+    Ok(chosen.into_iter().map(|row| row as u32).collect())
+}
+
+/// The server's own client trains plainly, behind the cohort.
+pub(super) fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> ClientTask<'a> {
+    let (batch_size, steps) = steps(&config.train, None, rows.len());
+    ClientTask {
+        slot,
+        client: client::SERVER,
+        rows,
+        steps,
+        batch_size,
+        terms: Vec::new(),
+        personal: Vec::new(),
+        weight: 0.0,
+        vector_weights: Vec::new(),
+    }
+}
+
+/// Batch size and number of steps of a phase for a client with `rows` rows.
+fn steps(config: &config::Train, length: Option<Length>, rows: usize) -> (usize, u64) {
+    let batch_size = match config.batch_size {
+        BatchSize::Rows(size) => size.min(rows),
+        BatchSize::Full => rows,
+    };
+    let epochs = |epochs: u64| epochs.saturating_mul(rows.div_ceil(batch_size) as u64);
+    let steps = match (length, config.local_steps) {
+        (Some(Length::Steps(steps)), _) => steps,
+        (Some(Length::Epochs(count)), _) => epochs(count),
+        (None, Some(steps)) => steps as u64,
+        (None, None) => epochs(config.local_epochs as u64),
+    };
+    (batch_size, steps)
+}
+
+/// The most that is kept of clients: slots and, with error feedback, residuals of everything that is compressed.
+pub(super) fn client_state(
+    config: &Config,
+    roster: &Roster,
+    client_plugins: &ClientPlugins,
+    num_clients: usize,
+    len: usize,
+) -> WorstCase {
+    let declared = roster.members.iter().flat_map(|member| &member.plugin.manifest().vectors);
+    let compressed = 1 + declared.filter(|vector| vector.compressible).count();
+    let feedback = roster.members.iter().any(|member| member.plugin.error_feedback());
+    let residuals = if feedback { compressed } else { 0 };
+    let compressors = roster.members.iter().filter(|member| member.has(Role::Compress));
+    // A slot of pieces is rarely longer than the model.
+    let slots_of_compressors = compressors.flat_map(|member| &member.plugin.manifest().state).count();
+    let cohort = client::largest_cohort(&config.federation, num_clients);
+    let clients = cohort.saturating_mul(config.federation.num_server_rounds).min(num_clients);
+    WorstCase { vectors: client_plugins.slots().count() + slots_of_compressors + residuals, clients, len }
+}
