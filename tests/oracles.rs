@@ -61,7 +61,7 @@ fn applied(lab: &Lab, updates: &Path, plugins: &[String], more: &[&str]) -> (Str
 fn plugins(rule: &str, given: &Value) -> Option<Vec<String>> {
     let number = |name: &str| given[name].as_f64().expect("a parameter");
     let one = |text: String| Some(vec![text]);
-    match rule.rsplit_once('.').filter(|(set, _)| set.starts_with("finite")).map_or(rule, |(_, rule)| rule) {
+    match rule.split_once('.').filter(|(set, _)| set.starts_with("finite")).map_or(rule, |(_, rule)| rule) {
         "fedavg" => one("fedavg".into()),
         "median" => one("median".into()),
         "qfedavg" => one(format!("q-fedavg:q={},client-learning-rate={}", number("q"), number("client_lr"))),

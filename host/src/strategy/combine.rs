@@ -1,11 +1,15 @@
 //! Linear combinations of kept rows: the weighted mean of sums, and the rows that a mixing matrix makes.
 //!
-//! Σⱼ aⱼ·rowⱼ is formed on the exact grid of [`Grid`], with its step from Σ|aⱼ| and the largest magnitude that the rows
-//! really have, divided and rounded to `f32` once; so neither order nor threads can change a bit. A combination
-//! that is one row times exactly 1 copies that row bit for bit.
+//! Σⱼ aⱼ·rowⱼ is formed on an exact grid ([`super::grid`]), divided and rounded to `f32` once; so neither order nor threads
+//! can change a bit. The rows are all there, so each element has a grid of its own, with its step from the largest of its
+//! products: a hostile value of 10³⁸ in one element, or in a row that hardly counts, does not coarsen the others.
+//! A combination that is one row times exactly 1 copies that row bit for bit.
 //! What it never does: choose coefficients.
 
-use super::{grid::Grid, row_set::RowSet};
+use super::{
+    grid::{Grid, magic},
+    row_set::RowSet,
+};
 use crate::executor::Executor;
 use anyhow::Result;
 use pulp::{Arch, Simd, WithSimd};
@@ -26,11 +30,8 @@ pub struct Combinations<'a> {
 enum Form {
     /// A copy of this row.
     Copy(usize),
-    Sum {
-        grid: Grid,
-        /// Row and coefficient, where that is not 0.
-        terms: Vec<(usize, f64)>,
-    },
+    /// Row and coefficient, where that is not 0.
+    Sum(Vec<(usize, f64)>),
 }
 
 impl Combinations<'_> {
@@ -63,7 +64,9 @@ impl Combinations<'_> {
         }
         let total = terms.iter().map(|(_, a)| a.abs()).sum();
         let largest = terms.iter().map(|&(row, _)| self.rows.largest(row)).fold(0.0, f32::max);
-        Ok(Form::Sum { grid: Grid::new(total, largest.into())?, terms })
+        // Refuses what is beyond `f64`; the grids themselves are those of the elements.
+        Grid::new(total, largest.into())?;
+        Ok(Form::Sum(terms))
     }
 }
 
@@ -71,13 +74,20 @@ struct Worker {
     arch: Arch,
     /// `RANGE` elements of each row.
     rows: Vec<f32>,
+    magics: Vec<f64>,
     sums: Vec<f64>,
     out: Vec<f32>,
 }
 
 impl Worker {
     fn new(rows: usize) -> Self {
-        Worker { arch: Arch::new(), rows: vec![0.0; rows * RANGE], sums: vec![0.0; RANGE], out: vec![0.0; RANGE] }
+        Worker {
+            arch: Arch::new(),
+            rows: vec![0.0; rows * RANGE],
+            magics: vec![0.0; RANGE],
+            sums: vec![0.0; RANGE],
+            out: vec![0.0; RANGE],
+        }
     }
 
     fn read(&mut self, rows: &RowSet<'_>, used: &[bool], start: usize, n: usize) -> Result<()> {
@@ -88,9 +98,9 @@ impl Worker {
     fn form(&mut self, form: &Form, divisor: f64, n: usize) -> &[f32] {
         match form {
             Form::Copy(row) => &self.rows[row * RANGE..][..n],
-            Form::Sum { grid, terms } => {
-                let (sums, out) = (&mut self.sums[..n], &mut self.out[..n]);
-                self.arch.dispatch(Folding { grid: *grid, terms, rows: &self.rows, sums, divisor, out });
+            Form::Sum(terms) => {
+                let (magics, sums, out) = (&mut self.magics[..n], &mut self.sums[..n], &mut self.out[..n]);
+                self.arch.dispatch(Folding { terms, rows: &self.rows, magics, sums, divisor, out });
                 &self.out[..n]
             }
         }
@@ -100,9 +110,9 @@ impl Worker {
 /// The inner loop, compiled for the processor's vectors; additions and multiplications are elementwise, so their width
 /// changes nothing.
 struct Folding<'a> {
-    grid: Grid,
     terms: &'a [(usize, f64)],
     rows: &'a [f32],
+    magics: &'a mut [f64],
     sums: &'a mut [f64],
     divisor: f64,
     out: &'a mut [f32],
@@ -113,10 +123,18 @@ impl WithSimd for Folding<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
+        self.magics.fill(0.0);
+        for &(row, coefficient) in self.terms {
+            for (largest, &x) in self.magics.iter_mut().zip(&self.rows[row * RANGE..]) {
+                *largest = largest.max((coefficient * f64::from(x)).abs());
+            }
+        }
+        let count = self.terms.len() as f64;
+        self.magics.iter_mut().for_each(|largest| *largest = magic(count * *largest));
         self.sums.fill(0.0);
         for &(row, coefficient) in self.terms {
-            for (sum, &x) in self.sums.iter_mut().zip(&self.rows[row * RANGE..]) {
-                *sum += self.grid.round(coefficient * f64::from(x));
+            for ((sum, magic), &x) in self.sums.iter_mut().zip(&*self.magics).zip(&self.rows[row * RANGE..]) {
+                *sum += (coefficient * f64::from(x) + magic) - magic;
             }
         }
         for (out, sum) in self.out.iter_mut().zip(self.sums.iter()) {
@@ -180,6 +198,15 @@ mod tests {
         assert_eq!(one, combined(&rows, vec![], &weights, 26.75, 2));
         let plain: f64 = (0..7).map(|k| weights[k] * f64::from(rows[k][5_000])).sum::<f64>() / 26.75;
         assert!((f64::from(one[0][5_000]) - plain).abs() < 1e-7);
+    }
+
+    #[test]
+    fn a_huge_element_coarsens_no_other_and_a_row_that_hardly_counts_none_at_all() {
+        let rows = [vec![1e38, 0.5, 1e-3], vec![1.0, 0.25, 3e-3]];
+        assert_eq!(combined(&rows, vec![], &[1.0, 1.0], 2.0, 1)[0][1..], [0.375, 2e-3]);
+        // 10⁻³¹ of 10³⁰ is 0.1.
+        let rows = [vec![1e30; 2], vec![0.5, 0.25]];
+        assert_eq!(combined(&rows, vec![], &[1e-31, 1.0], 1.0, 1), [[0.6, 0.35]]);
     }
 
     /// A row of 10³⁰ that has no part in a result must not coarsen its grid.

@@ -23,7 +23,7 @@ impl Grid {
     /// Errors: `Kind::Config` when the product of the two is not a finite number in the range of normal floats.
     pub fn new(total_weight: f64, bound: f64) -> Result<Self> {
         let largest = (total_weight * bound).max(f64::MIN_POSITIVE);
-        let magic = 1.5 * libm::scalbn(1.0, libm::ilogb(largest) + 2);
+        let magic = magic(largest);
         if !largest.is_finite() || !magic.is_finite() {
             return Err(Fault::new(
                 Kind::Config,
@@ -40,6 +40,14 @@ impl Grid {
     pub fn round(&self, value: f64) -> f64 {
         (value + self.magic) - self.magic
     }
+}
+
+/// M of the grid for sums of magnitude `largest` at most: 1.5·2^(e+2) where 2^e ≤ `largest` < 2^(e+1), so that every partial
+/// sum of rounded terms is exact. 0 for 0, which rounds nothing.
+#[inline(always)]
+pub fn magic(largest: f64) -> f64 {
+    const EXPONENT: u64 = 0x7ff << 52;
+    6.0 * f64::from_bits(largest.to_bits() & EXPONENT)
 }
 
 /// A partial sum over clients, P values on the grid.
