@@ -106,7 +106,10 @@ fn new_projects_in_assemblyscript_build_pass_their_tests_keep_their_laws_and_giv
         assert!(tested.stdout.contains("# fail 0") && !tested.stdout.contains("# pass 0"), "{}", tested.stdout);
         let sound = colla(&lab, ".", &["plugin", "check", &file]);
         assert_eq!(sound.code, 0, "{}{}", sound.stdout, sound.stderr);
-        let weights = |name: &str, file: &str| lab.weights(&format!("{name}-{kind}"), &small(&["--plugin", file]));
+        let hostile: &[&str] = if kind == "attack" { &["--set", "attack.fraction=0.3"] } else { &[] };
+        let weights = |name: &str, file: &str| {
+            lab.weights(&format!("{name}-{kind}"), &small(&[&["--plugin", file], hostile].concat()))
+        };
         assert_eq!(weights("run", &file), weights("twin", &twin), "{kind}");
     }
     // What an author types; it builds first.
