@@ -213,8 +213,9 @@ pub struct Federation {
     pub sampling: Sampling,
     /// Step length of the server when no plugin takes the server step. Default 1.
     pub server_learning_rate: f64,
-    /// Largest magnitude of one element of an update, at most 2²⁰; beyond it the client has diverged. Sums are exact on
-    /// a grid made for this bound, so a mean over K clients is off by at most K·bound·2⁻⁵¹. Default 64.
+    /// Largest magnitude of one element of an update that is folded into a sum, at most 2²⁰; beyond it the client has
+    /// diverged. Sums are exact on a grid made for this bound, so a mean over K clients is off by at most K·bound·2⁻⁵¹.
+    /// Updates that are kept have no bound. Default 64.
     pub update_bound: f64,
     /// Rows of the training set that the server draws for itself, for rules that compare updates with one of its own
     /// (FLTrust). At most as many as there are. Default 0.

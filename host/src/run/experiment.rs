@@ -8,6 +8,7 @@ use crate::{
     client,
     config::{self, Config},
     data::{self, Dataset},
+    error::{Fault, PluginFailure},
     partition,
     plugin::{self, Origin, Plugin, Role},
     record::Observer,
@@ -59,11 +60,18 @@ impl Experiment {
         observer.start(&run.info())?;
         observer.round(&run.before_training()?)?;
         for round in 1..=self.config.federation.num_server_rounds as u64 {
-            let record = run.round(round, observer)?;
+            let record = run.round(round, observer).map_err(|error| in_round(error, round))?;
             observer.round(&record)?;
         }
         observer.finish(&run.into_outcome())
     }
+}
+
+/// Names the round, unless whoever failed has named it with its client.
+fn in_round(error: anyhow::Error, round: u64) -> anyhow::Error {
+    let is_placed = error.downcast_ref::<String>().is_some();
+    let is_ours = error.downcast_ref::<PluginFailure>().is_none() && error.downcast_ref::<Fault>().is_none();
+    if is_placed || is_ours { error } else { error.context(format!("round {round}")) }
 }
 
 /// Loads the configured plugins, with FedAvg as the aggregate if they have none and with what they require of it, and
