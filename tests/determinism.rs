@@ -88,7 +88,7 @@ fn rules_that_see_all_updates_give_the_same_bytes_however_these_are_kept() {
         ("after", vec!["--plugin", "after.wasm"]),
         ("gram", vec!["--plugin", "norms.wasm"]),
         ("mixed", vec!["--plugin", "thirds.wasm", "--plugin", "median"]),
-        ("mixed-sum", vec!["--plugin", "thirds.wasm"]),
+        ("mixed-sum", vec!["--plugin", "thirds.wasm", "--plugin", "clip:norm=0.5"]),
         ("attacked", [&hostile[..], &["--plugin", "median"]].concat()),
         ("attacked-sum", [&hostile[..], &["--plugin", "after.wasm", "--plugin", "qsgd:bits=4"]].concat()),
         ("root", [&rooted[..], &["--plugin", "clip:norm=0.5"]].concat()),

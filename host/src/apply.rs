@@ -162,7 +162,7 @@ impl<'a> Server<'a> {
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|member| member.broadcast.clone()).collect();
         self.stages.begin_round(&broadcasts)?;
         let before: Vec<ClientRow> = accepted.iter().map(|&client| self.row(client)).collect();
-        let weights = self.aggregator.weigh(&mut self.roster, &before)?;
+        let weights = self.aggregator.weigh(&mut self.roster, facts.round, &before)?;
         let (clients, upload_bytes) = self.receive(round, updates, &accepted, before, &weights)?;
         let cohort: Vec<ClientId> = accepted.iter().map(|&client| ClientId(client as u32)).collect();
         let arrived = Arrived { facts: &facts, cohort: &cohort, clients, weights, sum: None };

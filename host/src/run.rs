@@ -153,10 +153,10 @@ impl<'a> Run<'a> {
         self.roster.begin(&facts)?;
         let tasks = plan(self.config, &self.partition, &mut self.roster, round, &cohort)?;
         let clients: Vec<ClientRow> = tasks.iter().map(|task| planned(task, self.config.train.learning_rate)).collect();
-        let weights = self.aggregator.weigh(&mut self.roster, &clients)?;
+        let weights = self.aggregator.weigh(&mut self.roster, round, &clients)?;
         let bound = self.config.federation.update_bound;
         let vector_weights = match &mut self.vectors {
-            Some(rule) => rule.weigh(&mut self.roster, &clients, bound)?,
+            Some(rule) => rule.weigh(&mut self.roster, round, &clients, bound)?,
             None => Vec::new(),
         };
         let mut tasks = weighted(tasks, &weights, &vector_weights);

@@ -59,6 +59,8 @@ pub struct Stage {
     pub layout_reply: Map,
     position: u8,
     run_seed: u64,
+    /// Whether a broadcast has reached the instance.
+    told: bool,
     /// What is measured of each vector, by its number; grows when a vector is first seen.
     plans: Vec<Planned>,
     len: usize,
@@ -81,7 +83,8 @@ impl Stage {
         let (mut instance, layout_reply) = open_and_listen(&spec.plugin, spec.position, run_seed, longest, layout)?;
         let data = Span { buffer: instance.alloc(4 * longest.max(1))?, start: 0, len: longest };
         let (position, len, plans, row) = (spec.position, layout.len(), Vec::new(), Vec::new());
-        let mut stage = Stage { instance, pieces, data, name, layout_reply, position, run_seed, plans, len, row };
+        let mut stage =
+            Stage { instance, pieces, data, name, layout_reply, position, run_seed, told: false, plans, len, row };
         // A plan that cannot be should stop the run before it begins.
         stage.plan(0)?;
         Ok(stage)
@@ -107,7 +110,10 @@ impl Stage {
 
     /// Passes on what the control instance broadcasts this round.
     pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
-        if let Some(broadcast) = broadcasts.get(usize::from(self.position)).filter(|map| !map.0.is_empty()) {
+        // Once there was something, nothing is news as well.
+        let told = self.told;
+        if let Some(broadcast) = broadcasts.get(usize::from(self.position)).filter(|map| told || !map.0.is_empty()) {
+            self.told = true;
             self.instance.call(op::SYNC, broadcast)?;
         }
         Ok(())

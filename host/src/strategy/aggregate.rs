@@ -22,7 +22,7 @@ use super::{
 use crate::{
     client::ClientId,
     executor::Executor,
-    plugin::{Reduce, Role},
+    plugin::{Reduce, Requirement, Role},
     stages::failure,
     train::Layout,
 };
@@ -57,6 +57,8 @@ pub struct Aggregator {
     reduce: Vec<Reduce>,
     layout: Layout,
     settings: Settings,
+    /// Whether some plugin requires that every client counts the same.
+    uniform: bool,
     weigher: Weigher,
     decider: Decider,
     mixers: Vec<Decider>,
@@ -68,6 +70,8 @@ pub struct Aggregator {
     /// This round's answers to DECIDE_PLAN, of the mixers and of the rule.
     plans: Vec<DecisionPlan>,
     previous: Option<Vec<f32>>,
+    /// Whether some decision has ever asked for the row `previous`.
+    wants_previous: bool,
 }
 
 /// What a run says of its aggregation.
@@ -126,6 +130,7 @@ impl Aggregator {
             },
             layout: layout.clone(),
             settings,
+            uniform: roster.requires(Requirement::UniformWeights),
             weigher: Weigher::default(),
             decider: Decider::new(index),
             mixers: (0..roster.members.len()).filter(|&i| roster.members[i].has(Role::Mix)).map(Decider::new).collect(),
@@ -135,6 +140,7 @@ impl Aggregator {
             kept: None,
             plans: Vec::new(),
             previous: None,
+            wants_previous: false,
         }
     }
 
@@ -163,15 +169,23 @@ impl Aggregator {
 
     /// One weight per client of the cohort, in its order, as far as they are known before training; the numbers
     /// of examples for rules that weigh later or not at all. Mixers and rules say here which rows they will want.
-    pub fn weigh(&mut self, roster: &mut Roster, cohort: &[ClientRow]) -> Result<Vec<f64>> {
-        self.plan_decisions(roster, cohort.len())?;
+    pub fn weigh(&mut self, roster: &mut Roster, round: u64, cohort: &[ClientRow]) -> Result<Vec<f64>> {
+        self.plan_decisions(roster, round, cohort.len())?;
         if self.reduce == [Reduce::SumBefore] && self.mixers.is_empty() {
-            return self.weigher.weigh(&mut roster.members[self.index], cohort, 0);
+            let member = &mut roster.members[self.index];
+            member.key_control(round);
+            return self.weigher.weigh(member, cohort, 0);
         }
-        Ok(cohort.iter().map(|client| client.num_examples as f64).collect())
+        Ok(self.examples(cohort))
     }
 
-    fn plan_decisions(&mut self, roster: &mut Roster, cohort: usize) -> Result<()> {
+    /// What rules that do not weigh are told of the clients: their numbers of examples, or 1 for each where a plugin
+    /// requires that all count the same.
+    fn examples(&self, cohort: &[ClientRow]) -> Vec<f64> {
+        cohort.iter().map(|client| if self.uniform { 1.0 } else { client.num_examples as f64 }).collect()
+    }
+
+    fn plan_decisions(&mut self, roster: &mut Roster, round: u64, cohort: usize) -> Result<()> {
         self.plans.clear();
         if cohort == 0 {
             return Ok(());
@@ -180,7 +194,9 @@ impl Aggregator {
         let mut rows = cohort;
         for decider in self.mixers.iter().chain(last) {
             let member = &mut roster.members[decider.index];
+            member.key_control(round);
             let plan = decider.plan(member, rows, self.settings.has_root)?;
+            self.wants_previous |= plan.extra.contains(&ExtraRow::Previous);
             rows = plan.rows_out;
             self.plans.push(plan);
         }
@@ -273,7 +289,7 @@ impl Aggregator {
 
     /// Keeps what DECIDE may ask for in the next round as the row `previous`: what the server step has received.
     pub fn remember(&mut self, update: &[f32]) {
-        if self.plans.iter().any(|plan| plan.extra.contains(&ExtraRow::Previous)) {
+        if self.wants_previous {
             self.previous = Some(update.to_vec());
         }
     }

@@ -34,6 +34,8 @@ pub struct ClientEnd {
     name: String,
     position: u8,
     run_seed: u64,
+    /// Whether a broadcast has reached the instance.
+    told: bool,
     instance: Box<dyn Instance>,
     local: Span,
     received: Span,
@@ -62,6 +64,7 @@ impl ClientEnd {
             name: manifest.name.clone(),
             position: client.position,
             run_seed,
+            told: false,
             local: span()?,
             received: span()?,
             table,
@@ -75,7 +78,10 @@ impl ClientEnd {
 
     /// Passes on what the control instance broadcasts this round.
     pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
-        if let Some(broadcast) = broadcasts.get(usize::from(self.position)).filter(|map| !map.0.is_empty()) {
+        // Once there was something, nothing is news as well.
+        let told = self.told;
+        if let Some(broadcast) = broadcasts.get(usize::from(self.position)).filter(|map| told || !map.0.is_empty()) {
+            self.told = true;
             self.instance.call(op::SYNC, broadcast)?;
         }
         Ok(())

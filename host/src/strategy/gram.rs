@@ -69,7 +69,7 @@ fn about(executor: &Executor, rows: &RowSet<'_>, origin: &[f32]) -> Result<Vec<f
         (0..executor.threads().min(starts.len())).map(|_| Worker::new(rows.rows())).collect();
     let mut sums = vec![0.0; tiles(rows.rows()) * BLOCK * BLOCK];
     // In waves, so that only as many granules' sums are held as there are threads to make them.
-    for wave in starts.chunks(2 * workers.len().max(1)) {
+    for wave in starts.chunks(workers.len().max(1)) {
         let parts =
             executor.each(&mut workers, wave, &mut |_| {}, |worker, &start| worker.granule(rows, start, origin))?;
         for part in parts {

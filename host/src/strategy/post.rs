@@ -6,7 +6,6 @@
 
 use super::{Member, Roster, aggregate::Aggregated, facts::RoundFacts, requirements::bounding_stage};
 use crate::{
-    client::ClientId,
     plugin::{Block, Plugin, Role},
     stages::{Address, Sender, Stage, StageSpec},
     train::Layout,
@@ -60,7 +59,7 @@ impl Post {
         let stage = &mut self.stage;
         member.open_round(stage.instance.as_mut(), round)?;
         stage.instance.call(op::SYNC, &begun)?;
-        let mut scan = stage.begin(aggregate, Address { round, sender: Sender::Client(ClientId(0)), vector: 0 })?;
+        let mut scan = stage.begin(aggregate, Address { round, sender: Sender::Server, vector: 0 })?;
         for unit in 0..stage.pieces.len() {
             let range = stage.pieces[unit].clone();
             let piece = &mut aggregate[range.clone()];

@@ -2,9 +2,9 @@
 
 use super::facts::RoundFacts;
 use crate::{
-    client::ClientId,
+    client::{ClientId, SERVER},
     error::{Fault, Kind},
-    plugin::{Callbacks, Direction, Instance, Need, Plugin, Role},
+    plugin::{Callbacks, Direction, Instance, Need, Plugin, Requirement, Role},
     stages::{StageSpec, StageSpecs, failure, open},
     train::Layout,
 };
@@ -24,6 +24,8 @@ pub struct Member {
     pub control: Box<dyn Instance>,
     /// What ROUND_BEGIN answered this round.
     pub broadcast: Map,
+    /// Whether any such answer was not empty.
+    has_broadcast: bool,
     position: u8,
     run_seed: u64,
 }
@@ -41,7 +43,8 @@ impl Member {
     /// Every data-plane instance is told so once a round, before its first block.
     pub fn open_round(&self, instance: &mut dyn Instance, round: u64) -> Result<()> {
         instance.set_callbacks(self.callbacks(round, None));
-        if !self.broadcast.0.is_empty() {
+        // Once it has broadcast anything, an empty map is news as well.
+        if self.has_broadcast {
             instance.call(op::SYNC, &self.broadcast)?;
         }
         Ok(())
@@ -53,10 +56,10 @@ impl Member {
         self.control.set_callbacks(callbacks);
     }
 
-    /// Client scope means `client`; where no client is meant, only the run's and the round's streams differ.
+    /// Client scope means `client`; where no client is meant, it means the server.
     pub fn callbacks(&self, round: u64, client: Option<ClientId>) -> Callbacks {
         let (run_seed, position) = (self.run_seed, self.position);
-        Callbacks { run_seed, position, round, client: client.map_or(0, |id| id.0.into()) }
+        Callbacks { run_seed, position, round, client: client.unwrap_or(SERVER).0.into() }
     }
 
     pub fn has(&self, role: Role) -> bool {
@@ -79,7 +82,7 @@ impl Roster {
         let members = plugins.into_iter().enumerate().map(|(index, plugin)| {
             let position = index as u8;
             let control = open(&plugin, position, run_seed, 0, layout)?;
-            Ok(Member { plugin, control, broadcast: Map::new(), position, run_seed })
+            Ok(Member { plugin, control, broadcast: Map::new(), has_broadcast: false, position, run_seed })
         });
         Ok(Roster { members: members.collect::<Result<_>>()? })
     }
@@ -90,6 +93,11 @@ impl Roster {
 
     pub fn position_of(&self, role: Role) -> Option<usize> {
         self.members.iter().position(|m| m.has(role))
+    }
+
+    /// Whether a plugin's method rests on this.
+    pub fn requires(&self, requirement: Requirement) -> bool {
+        self.members.iter().any(|m| m.plugin.manifest().requires.contains(&requirement))
     }
 
     /// Whether a plugin's method needs this scalar.
@@ -118,6 +126,7 @@ impl Roster {
         for member in &mut self.members {
             member.control.set_callbacks(member.callbacks(facts.round, None));
             member.broadcast = member.control.call(op::ROUND_BEGIN, &message)?;
+            member.has_broadcast |= !member.broadcast.0.is_empty();
             let bytes = member.broadcast.encode().len();
             if bytes > MAX_BROADCAST_BYTES {
                 let message = format!("broadcasts {bytes} bytes; at most {MAX_BROADCAST_BYTES} are allowed");

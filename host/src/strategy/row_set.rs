@@ -31,10 +31,6 @@ impl<'a> RowSet<'a> {
         self.clients + self.extra.len()
     }
 
-    pub fn clients(&self) -> usize {
-        self.clients
-    }
-
     /// Elements of a row, P.
     pub fn len(&self) -> usize {
         self.kept.len()

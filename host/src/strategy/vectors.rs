@@ -50,8 +50,15 @@ impl VectorRule {
 
     /// The weights of each vector, in the manifest's order. `bound`: largest magnitude of an element.
     /// Errors: a plugin failure, also for weights that are negative, not finite, or too large to sum with.
-    pub fn weigh(&mut self, roster: &mut Roster, cohort: &[ClientRow], bound: f64) -> Result<Vec<VectorWeights>> {
+    pub fn weigh(
+        &mut self,
+        roster: &mut Roster,
+        round: u64,
+        cohort: &[ClientRow],
+        bound: f64,
+    ) -> Result<Vec<VectorWeights>> {
         let member = &mut roster.members[self.index];
+        member.key_control(round);
         let mut weigh = |(index, name): (usize, &String)| {
             let weights = self.weigher.weigh(member, cohort, index as u32 + 1)?;
             let total = weights.iter().sum();

@@ -80,7 +80,7 @@ impl Aggregator {
         kept: &Kept,
         mut aggregated: Aggregated,
     ) -> Result<Aggregated> {
-        let mut examples: Vec<f64> = aggregated.clients.iter().map(|client| client.num_examples as f64).collect();
+        let mut examples = self.examples(&aggregated.clients);
         let mut mixed: Option<Kept> = None;
         for (mixer, plan) in self.mixers.iter_mut().zip(&self.plans) {
             let member = &mut roster.members[mixer.index];
