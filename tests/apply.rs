@@ -1,6 +1,7 @@
 //! `plugin apply`: aggregation of updates from a file, held to hand-computed numbers.
 
-use super::support::{Finished, Lab};
+use super::support::{Finished, Lab, small};
+use super::wat::{OK, manifest, plugin};
 use safetensors::{Dtype, SafeTensors, serialize, tensor::TensorView};
 
 /// A safetensors file of named tensors.
@@ -17,6 +18,18 @@ impl Tensors {
     fn whole(mut self, name: &str, values: &[i64]) -> Self {
         let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.0.push((name.into(), Dtype::I64, vec![values.len()], bytes));
+        self
+    }
+
+    fn doubles(mut self, name: &str, values: &[f64]) -> Self {
+        let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.0.push((name.into(), Dtype::F64, vec![values.len()], bytes));
+        self
+    }
+
+    /// Without the tensors of this name.
+    fn without(mut self, name: &str) -> Self {
+        self.0.retain(|tensor| tensor.0 != name);
         self
     }
 
@@ -101,7 +114,7 @@ fn rounds_follow_each_other_with_the_state_of_the_server() {
         .write(&lab);
     // Momentum 0.5: v = 3 and w = 3, then v = 0.5*3 + 1 = 2.5 and w = 5.5.
     let rounds = result(&lab, &["fedavgm:momentum=0.5"]);
-    assert_eq!(rounds, [tensor("1/w", &[3.0]), tensor("2/w", &[5.5])]);
+    assert_eq!(rounds, [tensor("0/w", &[3.0]), tensor("1/w", &[5.5])]);
 }
 
 #[test]
@@ -129,6 +142,12 @@ fn files_that_do_not_say_enough_are_refused_by_tensor() {
         (two_clients().floats("client/2/a", &[1.0, 1.0]), "tensor `client/2/b` is missing"),
         (two_clients().floats("delta/0/0/a", &[1.0, 1.0]), "give one of them"),
         (two_clients().whole("attackers", &[2]), "`attackers` names client 2"),
+        (two_clients().floats("client/3/zz", &[1.0]), "the clients [0, 1, 3]; they must count from 0"),
+        (two_clients().without("num_examples").whole("num_examples", &[3, -1]), "`num_examples` is -1 at index 1"),
+        (
+            two_clients().without("num_examples").whole("num_examples", &[1 << 52, 1 << 52]),
+            "`num_examples` sums to 9007199254740992; the sum must be below 2^53",
+        ),
     ] {
         let lab = Lab::new();
         change.write(&lab);
@@ -141,4 +160,185 @@ fn files_that_do_not_say_enough_are_refused_by_tensor() {
     let finished = apply(&lab, &["fedprox"]);
     assert_eq!(finished.code, 3, "{}", finished.stderr);
     assert!(finished.stderr.contains("nothing is trained here"), "{}", finished.stderr);
+}
+
+/// The arguments are refused with this exit code and these words.
+#[track_caller]
+fn refused(lab: &Lab, arguments: &[&str], code: i32, words: &[&str]) {
+    let finished = apply(lab, arguments);
+    assert_eq!(finished.code, code, "{arguments:?}: {}", finished.stderr);
+    for part in words {
+        assert!(finished.stderr.contains(part), "{arguments:?}: `{part}` is not in {}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_noise_plugin_settles_the_mean_as_in_a_run() {
+    let lab = Lab::new();
+    two_clients().write(&lab);
+    // Clipped updates (1, 0, 0) and (0, 1, 1)/sqrt(2) count the same and are divided by the 2 clients, without noise.
+    let stack = ["clip:norm=1", "dp-gaussian:noise-multiplier=0"];
+    let [a, b] = &result(&lab, &stack)[..] else { panic!("two tensors") };
+    let half = 0.5 * std::f32::consts::FRAC_1_SQRT_2;
+    for (given, expected) in [(a.1[0], 1.5), (a.1[1], 2.0 + half), (b.1[0], -1.0 + half)] {
+        assert!((given - expected).abs() < 1e-6, "{given} is not {expected}");
+    }
+    let finished = apply(&lab, &[&stack[..], &["--format", "json"]].concat());
+    let line: serde_json::Value = serde_json::from_str(&finished.stdout).expect("one JSON object");
+    assert_eq!((&line["weight_sum"], &line["denominator"]), (&2.0.into(), &2.0.into()));
+    // With noise too, it is the sum that the user would have had to ask for.
+    let settled = result(&lab, &["clip:norm=1", "dp-gaussian"]);
+    assert_eq!(settled, result(&lab, &["clip:norm=1", "dp-gaussian", "fedavg:weights=uniform,denominator=2"]));
+    // Of 2 clients one is left out; what the sum is divided by does not tell.
+    let mut broken = two_clients();
+    broken.0[5].3[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    broken.write(&lab);
+    let rest = result(&lab, &[&stack[..], &["--on-bad-update", "quarantine"]].concat());
+    assert!((rest[0].1[0] - 1.5).abs() < 1e-6, "{rest:?}");
+}
+
+#[test]
+fn a_composition_that_a_run_refuses_is_refused_with_the_same_words() {
+    let lab = Lab::new();
+    two_clients().write(&lab);
+    for stack in [
+        &["dp-gaussian"][..],
+        &["clip:norm=1", "median", "dp-gaussian"],
+        &["clip:norm=1", "standardize", "dp-gaussian"],
+        &["clip:norm=1", "topk:error-feedback=true", "dp-gaussian"],
+        &["clip:norm=1", "fedavg:weights=num-examples", "dp-gaussian"],
+    ] {
+        let run: Vec<&str> = stack.iter().flat_map(|plugin| ["--plugin", plugin]).collect();
+        let run = lab.colla(&small(&run));
+        let start = run.stderr.find("plugin `dp-gaussian` — it requires `").expect("a refusal of the run");
+        let why = run.stderr[start..].lines().next().expect("a line");
+        assert_eq!(run.code, 3);
+        refused(&lab, stack, 3, &[why]);
+    }
+}
+
+#[test]
+fn requirements_about_training_do_not_apply_and_root_data_is_what_the_file_holds() {
+    let lab = Lab::new();
+    let requiring = |requirement: &str| {
+        let manifest = manifest("normalize", &format!(r#","requires":["{requirement}"]"#));
+        lab.write("hostile.wasm", plugin(&manifest, OK, OK));
+    };
+    two_clients().write(&lab);
+    for requirement in ["plain-sgd", "poisson-cohort", "fixed-cohort", "normalisation-layers"] {
+        requiring(requirement);
+        assert_eq!(result(&lab, &["hostile.wasm"])[0], tensor("a", &[1.75, 3.0]), "{requirement}");
+    }
+    requiring("root-data");
+    refused(&lab, &["hostile.wasm"], 3, &["it requires `root-data`, but the file has no `root/<name>`"]);
+    two_clients().floats("root/a", &[1.0, 2.0]).floats("root/b", &[0.0]).write(&lab);
+    assert_eq!(result(&lab, &["hostile.wasm"])[0], tensor("a", &[1.75, 3.0]));
+}
+
+#[test]
+fn a_rule_that_needs_losses_is_refused_without_them_and_with_losses_that_are_none() {
+    let lab = Lab::new();
+    two_clients().write(&lab);
+    refused(
+        &lab,
+        &["q-fedavg"],
+        4,
+        &["plugin `q-fedavg`", "`loss-before`", "the file has no `losses`; add this tensor"],
+    );
+    two_clients().doubles("losses", &[1.0, 0.0]).write(&lab);
+    assert_eq!(apply(&lab, &["q-fedavg"]).code, 0);
+    for (losses, words) in [
+        ([1.0, -0.5], "`losses` is -0.5 at index 1"),
+        ([f64::NAN, 1.0], "`losses` is NaN at index 0"),
+        ([1.0, f64::INFINITY], "`losses` is inf at index 1"),
+    ] {
+        two_clients().doubles("losses", &losses).write(&lab);
+        refused(&lab, &[], 4, &[words, "finite and at least 0"]);
+    }
+}
+
+/// One weight of two clients in the rounds 1 and 3.
+fn two_rounds() -> Tensors {
+    let file = Tensors::default().whole("num_examples", &[1, 1]);
+    let file = file.floats("delta/1/0/w", &[2.0]).floats("delta/1/1/w", &[4.0]);
+    file.floats("delta/3/0/w", &[1.0]).floats("delta/3/1/w", &[2.0])
+}
+
+#[test]
+fn rounds_keep_their_numbers() {
+    let lab = Lab::new();
+    two_rounds().write(&lab);
+    assert_eq!(result(&lab, &[]), [tensor("1/w", &[3.0]), tensor("3/w", &[4.5])]);
+    let lines = apply(&lab, &[]).stdout;
+    let starts: Vec<&str> = lines.lines().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(starts, ["round 1", "round 3"]);
+    for (file, others) in
+        [(two_rounds().floats("delta/3/2/w", &[1.0]), "[0, 1, 2]"), (two_rounds().without("delta/3/1/w"), "[0]")]
+    {
+        file.write(&lab);
+        let words = format!("`delta/3/…` has the clients {others}, `delta/1/…` has [0, 1]");
+        refused(&lab, &[], 4, &[&words]);
+    }
+    Tensors::default().whole("num_examples", &[1]).floats("delta/first/0/w", &[1.0]).write(&lab);
+    refused(&lab, &[], 4, &["`delta/…` names no round"]);
+}
+
+#[test]
+fn a_tensor_that_is_not_read_is_named() {
+    let lab = Lab::new();
+    for (file, name) in [
+        (two_clients().doubles("loss", &[1.0, 1.0]), "loss"),
+        (two_clients().floats("client/1/zz", &[1.0]), "client/1/zz"),
+        (two_clients().floats("client/01/a", &[1.0, 1.0]), "client/01/a"),
+        (two_rounds().floats("delta/3/1/zz", &[1.0]), "delta/3/1/zz"),
+        (two_clients().floats("root/a", &[1.0, 1.0]).floats("root/b", &[1.0]).floats("root/c", &[1.0]), "root/c"),
+    ] {
+        file.write(&lab);
+        refused(&lab, &[], 4, &[&format!("tensor `{name}` is not read")]);
+    }
+    two_clients().whole("attackers", &[1]).write(&lab);
+    refused(&lab, &[], 4, &["tensor `attackers` — no plugin plays the role attack"]);
+    assert_eq!(apply(&lab, &["sign-flip"]).code, 0);
+}
+
+#[test]
+fn a_compressor_of_the_downlink_is_refused() {
+    let lab = Lab::new();
+    two_clients().write(&lab);
+    for direction in ["down", "both"] {
+        let words = format!("plugin `qsgd` — it has `direction = \"{direction}\"`, and nothing goes down");
+        refused(&lab, &[&format!("qsgd:direction={direction}")], 3, &[&words]);
+    }
+    assert_eq!(apply(&lab, &["qsgd:direction=up"]).code, 0);
+}
+
+#[test]
+fn weights_of_the_server_are_finite() {
+    let lab = Lab::new();
+    two_clients().without("global/a").floats("global/a", &[1.0, f32::INFINITY]).write(&lab);
+    refused(&lab, &[], 4, &["tensor `global/a` gives inf at index 1"]);
+    two_clients().floats("root/a", &[1.0, 1.0]).floats("root/b", &[f32::NAN]).write(&lab);
+    refused(&lab, &[], 4, &["tensor `root/b` gives NaN at index 0"]);
+}
+
+#[test]
+fn norms_that_six_decimals_do_not_show_are_printed_with_an_exponent() {
+    let lab = Lab::new();
+    for (update, words) in [
+        (0.0, "norm 0.000000"),
+        (2.0_f32.powi(-20), "norm 9.536743e-7"),
+        (0.5, "norm 0.500000"),
+        (2.0_f32.powi(30), "norm 1.073742e9"),
+    ] {
+        Tensors::default().whole("num_examples", &[1]).floats("client/0/w", &[update]).write(&lab);
+        let stdout = apply(&lab, &[]).stdout;
+        assert!(stdout.contains(words), "`{words}` is not in {stdout}");
+    }
+}
+
+#[test]
+fn a_client_without_examples_counts_for_nothing() {
+    let lab = Lab::new();
+    two_clients().without("num_examples").whole("num_examples", &[0, 10]).write(&lab);
+    assert_eq!(result(&lab, &[]), [tensor("a", &[1.0, 6.0]), tensor("b", &[3.0])]);
 }

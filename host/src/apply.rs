@@ -5,8 +5,11 @@
 //! server step. What it never does: know a bound on updates unless it is given one; the grid of a sum follows from
 //! their actual maximum.
 
+mod compose;
 mod input;
+mod source;
 
+pub use compose::load;
 pub use input::Updates;
 
 use crate::{
@@ -50,7 +53,7 @@ pub struct Options {
 /// One round's result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Applied {
-    /// Counted from 1.
+    /// What the file calls it; 1 where it has no rounds.
     pub round: u64,
     /// Clients whose updates count.
     pub accepted: usize,
@@ -86,11 +89,14 @@ struct Server<'a> {
 
 /// Applies the plugins to each round of the file; one of them aggregates.
 ///
-/// Errors: `Kind::Config` for a plugin that acts in training, for an attack without attackers; `Kind::Diverged` for an
-/// update that is not finite or beyond the bound, unless it is left out; plugin failures.
+/// `plugins`: as [`load`] gives them. They see rounds that count from 1, whatever the file calls them.
+/// Errors: `Kind::Config` for a plugin that acts in training or downwards, for a requirement that does not hold, for an
+/// attack without attackers; `Kind::Data` for what a plugin needs and the file lacks; `Kind::Diverged` for an update that
+/// is not finite or beyond the bound, unless it is left out; plugin failures.
 pub fn apply(plugins: Vec<Plugin>, updates: &Updates, options: &Options) -> Result<Vec<Applied>> {
     let mut server = Server::new(plugins, updates, options)?;
-    (1..).zip(&updates.rounds).map(|(round, clients)| server.round(round, clients)).collect()
+    let rounds = (1..).zip(&updates.rounds);
+    rounds.map(|(round, given)| Ok(Applied { round: given.number, ..server.round(round, &given.clients)? })).collect()
 }
 
 /// Writes the weights after each round: by their tensors' names, for several rounds as `<round>/<name>`.
@@ -110,7 +116,7 @@ pub fn save(path: &Path, updates: &Updates, results: &[Applied]) -> Result<()> {
 
 impl<'a> Server<'a> {
     fn new(plugins: Vec<Plugin>, updates: &'a Updates, options: &'a Options) -> Result<Self> {
-        check_roles(&plugins)?;
+        compose::check(&plugins, updates)?;
         let (layout, seed) = (&updates.layout, options.seed);
         let start: Arc<[f32]> = updates.start.as_slice().into();
         let roster = Roster::new(plugins, seed, layout)?;
@@ -250,23 +256,7 @@ impl<'a> Server<'a> {
         let Some(losses) = self.updates.losses.as_ref().filter(|_| !accepted.is_empty()) else { return 0.0 };
         let weight = |&client: &usize| self.updates.num_examples[client] as f64;
         let sum: f64 = accepted.iter().map(|client| losses[*client] * weight(client)).sum();
-        sum / accepted.iter().map(weight).sum::<f64>()
+        let examples: f64 = accepted.iter().map(weight).sum();
+        if examples > 0.0 { sum / examples } else { 0.0 }
     }
-}
-
-/// A plugin that would have nothing to do is refused, never ignored.
-fn check_roles(plugins: &[Plugin]) -> Result<()> {
-    for role in [Role::Client, Role::Select] {
-        if let Some(plugin) = plugins.iter().find(|plugin| plugin.manifest().has(role)) {
-            return Err(Fault::new(
-                Kind::Config,
-                format!(
-                    "plugin `{}` — it plays the role {}, and nothing is trained here; leave it out",
-                    plugin.manifest().name,
-                    role.name()
-                ),
-            ));
-        }
-    }
-    Ok(())
 }

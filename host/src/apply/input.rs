@@ -2,24 +2,36 @@
 //!
 //! ```text
 //! client/<i>/<name>          F32  weights of client i, where `global/<name>` is given; else its update
-//! delta/<round>/<i>/<name>   F32  in place of these: its update in each of several rounds
+//! delta/<round>/<i>/<name>   F32  in place of these: its update in each of several rounds, the same clients in each
 //! global/<name>              F32  the weights that the clients received; zeros where they are missing
-//! num_examples               I64  one per client
-//! losses                     F64  one per client: training loss and loss of the received weights; zeros where missing
+//! num_examples               I64  one per client, at least 0
+//! losses                     F64  one per client: training loss and loss of the received weights, at least 0
 //! steps                      I64  one per client; 1 where missing
 //! root/<name>                F32  the server's own client, in the form of the clients'
 //! attackers                  I64  numbers of the hostile clients, for a plugin of the role attack
 //! ```
-//! The layout is the tensors in the order of their names. What this file never does: aggregate.
+//! The layout is the tensors in the order of their names. Every tensor of a file is read, or the file is refused.
+//! What this file never does: aggregate.
 
+use super::source::Source;
 use crate::{
     error::{Fault, Kind},
-    train::{Layout, TensorInfo, TensorRole},
+    train::Layout,
 };
 use anyhow::{Context, Result};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::SafeTensors;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// One round of a file.
+#[derive(Debug)]
+pub struct Round {
+    /// What the file calls it.
+    pub number: u64,
+    /// The update of each client.
+    pub clients: Vec<Vec<f32>>,
+}
 
 /// What a file holds. Vectors have `layout.len()` values.
 #[derive(Debug)]
@@ -27,8 +39,8 @@ pub struct Updates {
     pub layout: Layout,
     /// The weights before the first round.
     pub start: Vec<f32>,
-    /// For each round, the update of each client.
-    pub rounds: Vec<Vec<Vec<f32>>>,
+    /// In the order of their numbers.
+    pub rounds: Vec<Round>,
     /// Whether results are named by their round.
     pub several: bool,
     pub num_examples: Vec<usize>,
@@ -50,23 +62,14 @@ impl Updates {
         let file = SafeTensors::deserialize(bytes)
             .map_err(|error| fault(format!("not a whole safetensors file ({error}); write it again")))?;
         let names: Vec<&str> = file.names();
-        let source = Source { file: &file, several: names.iter().any(|name| name.starts_with("delta/")) };
-        if source.several && names.iter().any(|name| name.starts_with("client/")) {
-            return Err(fault("it has both `client/…` and `delta/…`; give one of them".into()));
-        }
-        let rounds = if source.several { numbers(&names, "delta/") } else { vec![0] };
-        let groups: Vec<String> = match source.several {
-            true => rounds.iter().map(|round| format!("delta/{round}")).collect(),
-            false => vec!["client".into()],
-        };
-        let first = groups.first().map(String::as_str).unwrap_or_default();
-        let clients = numbers(&names, &format!("{first}/"));
-        if clients.is_empty() || clients.iter().enumerate().any(|(i, &client)| i as u64 != client) {
-            return Err(fault(format!("`{first}/…` has the clients {clients:?}; they must count from 0")));
-        }
+        let several = names.iter().any(|name| name.starts_with("delta/"));
+        let source = Source { file: &file, several, read: RefCell::default() };
+        let (groups, num_clients) = source.groups(&names)?;
         let has_global = names.iter().any(|name| name.starts_with("global/"));
-        let layout = source.layout(&names, if has_global { "global/".into() } else { format!("{first}/0/") })?;
+        let like = if has_global { "global/".into() } else { format!("{}/0/", groups[0].1) };
+        let layout = source.layout(&names, like)?;
         let start = if has_global { source.flat(&layout, "global")? } else { vec![0.0; layout.len()] };
+        finite(&layout, "global", &start)?;
         let update = |group: &str| -> Result<Vec<f32>> {
             let mut values = source.flat(&layout, group)?;
             if !source.several {
@@ -74,124 +77,44 @@ impl Updates {
             }
             Ok(values)
         };
-        let of_round = |group: &String| clients.iter().map(|client| update(&format!("{group}/{client}"))).collect();
+        let of_round = |(number, group): &(u64, String)| -> Result<Round> {
+            let clients = (0..num_clients).map(|client| update(&format!("{group}/{client}"))).collect::<Result<_>>()?;
+            Ok(Round { number: *number, clients })
+        };
         let rounds = groups.iter().map(of_round).collect::<Result<Vec<_>>>()?;
         let root = names.iter().any(|name| name.starts_with("root/")).then(|| update("root")).transpose()?;
-        Ok(Updates {
-            num_examples: source.counts("num_examples", clients.len(), None)?.iter().map(|&n| n as usize).collect(),
-            steps: source.counts("steps", clients.len(), Some(1))?,
-            losses: source.losses(clients.len())?,
-            attackers: source.attackers(clients.len())?,
+        if let Some(root) = &root {
+            finite(&layout, "root", root)?;
+        }
+        let updates = Updates {
+            num_examples: source.num_examples(num_clients)?,
+            steps: source.counts("steps", num_clients, 1, Some(1))?,
+            losses: source.losses(num_clients)?,
+            attackers: source.attackers(num_clients)?,
             several: source.several,
             layout,
             start,
             rounds,
             root,
-        })
-    }
-}
-
-struct Source<'a> {
-    file: &'a SafeTensors<'a>,
-    several: bool,
-}
-
-impl Source<'_> {
-    fn layout(&self, names: &[&str], prefix: String) -> Result<Layout> {
-        let mut own: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix(&prefix)).collect();
-        own.sort_unstable();
-        let mut layout = Layout::default();
-        for name in own {
-            let shape = self.floats(&format!("{prefix}{name}"))?.shape().to_vec();
-            let role = if shape.len() < 2 { TensorRole::Bias } else { TensorRole::Weight };
-            layout.tensors.push(TensorInfo { name: name.into(), shape, role, offset: layout.len() });
-        }
-        if layout.is_empty() {
-            return Err(fault(format!("`{prefix}…` has no values; give at least one tensor")));
-        }
-        Ok(layout)
-    }
-
-    /// All tensors of a group, one after the other.
-    fn flat(&self, layout: &Layout, group: &str) -> Result<Vec<f32>> {
-        let mut flat = Vec::with_capacity(layout.len());
-        for tensor in &layout.tensors {
-            let name = format!("{group}/{}", tensor.name);
-            let view = self.floats(&name)?;
-            if view.shape() != tensor.shape {
-                return Err(fault(format!(
-                    "tensor `{name}` has shape {:?}, others of that name have {:?}",
-                    view.shape(),
-                    tensor.shape
-                )));
-            }
-            flat.extend(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
-        }
-        Ok(flat)
-    }
-
-    fn floats(&self, name: &str) -> Result<TensorView<'_>> {
-        self.typed(name, Dtype::F32)
-    }
-
-    fn typed(&self, name: &str, dtype: Dtype) -> Result<TensorView<'_>> {
-        match self.file.tensor(name) {
-            Err(_) => Err(fault(format!("tensor `{name}` is missing"))),
-            Ok(view) if view.dtype() == dtype => Ok(view),
-            Ok(view) => Err(fault(format!("tensor `{name}` has type {:?}; it must be {dtype:?}", view.dtype()))),
-        }
-    }
-
-    fn optional(&self, name: &str, dtype: Dtype, default: bool) -> Result<Option<Vec<[u8; 8]>>> {
-        if default && self.file.tensor(name).is_err() {
-            return Ok(None);
-        }
-        let view = self.typed(name, dtype)?;
-        Ok(Some(view.data().chunks_exact(8).map(|b| [b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]).collect()))
-    }
-
-    /// Whole numbers of at least 1, one per client.
-    fn counts(&self, name: &str, clients: usize, default: Option<u64>) -> Result<Vec<u64>> {
-        let Some(words) = self.optional(name, Dtype::I64, default.is_some())? else {
-            return Ok(vec![default.unwrap_or(1); clients]);
         };
-        one_each(name, words.len(), clients)?;
-        let count = |word: [u8; 8]| match i64::from_le_bytes(word) {
-            count if count >= 1 => Ok(count as u64),
-            count => Err(fault(format!("`{name}` holds {count}; it must be at least 1"))),
-        };
-        words.into_iter().map(count).collect()
-    }
-
-    fn losses(&self, clients: usize) -> Result<Option<Vec<f64>>> {
-        let Some(words) = self.optional("losses", Dtype::F64, true)? else { return Ok(None) };
-        one_each("losses", words.len(), clients)?;
-        Ok(Some(words.into_iter().map(f64::from_le_bytes).collect()))
-    }
-
-    fn attackers(&self, clients: usize) -> Result<Option<BTreeSet<usize>>> {
-        let Some(words) = self.optional("attackers", Dtype::I64, true)? else { return Ok(None) };
-        let attacker = |word: [u8; 8]| match i64::from_le_bytes(word) {
-            id if id >= 0 && (id as u64) < clients as u64 => Ok(id as usize),
-            id => Err(fault(format!("`attackers` names client {id}; there are {clients}, counted from 0"))),
-        };
-        words.into_iter().map(attacker).collect::<Result<_>>().map(Some)
+        source.all_read(&names)?;
+        Ok(updates)
     }
 }
 
-fn one_each(name: &str, given: usize, clients: usize) -> Result<()> {
-    match given == clients {
-        true => Ok(()),
-        false => Err(fault(format!("`{name}` has {given} values for {clients} clients; give one for each"))),
-    }
+/// Clients may have gone wrong, what the server holds may not.
+fn finite(layout: &Layout, group: &str, values: &[f32]) -> Result<()> {
+    let Some(position) = values.iter().position(|x| !x.is_finite()) else { return Ok(()) };
+    let after = layout.tensors.partition_point(|tensor| tensor.offset <= position);
+    let tensor = &layout.tensors[after - 1];
+    Err(fault(format!(
+        "tensor `{group}/{}` gives {} at index {}; it must be finite",
+        tensor.name,
+        values[position],
+        position - tensor.offset
+    )))
 }
 
-/// The numbers that follow `prefix` in names, ascending.
-fn numbers(names: &[&str], prefix: &str) -> Vec<u64> {
-    let number = |name: &&str| name.strip_prefix(prefix)?.split('/').next()?.parse().ok();
-    names.iter().filter_map(number).collect::<BTreeSet<u64>>().into_iter().collect()
-}
-
-fn fault(message: String) -> anyhow::Error {
+pub(super) fn fault(message: String) -> anyhow::Error {
     Fault::new(Kind::Data, message)
 }

@@ -6,23 +6,18 @@ use super::{
 };
 use crate::{
     apply::{self, Applied, Options, Updates},
-    config::{self, Config},
+    config::Config,
     error::{Fault, Kind},
-    plugin::{self, Role},
+    plugin,
     record::{bytes, count},
 };
 use anyhow::Result;
 
 pub(super) fn apply(arguments: &ApplyArguments) -> Result<()> {
     let options = options(arguments)?;
-    let mut plugins = Vec::new();
-    for argument in &arguments.plugins {
-        plugins.push(plugin::load(&plugin::parse_spec(argument)?, &arguments.allow_native)?);
-    }
-    if !plugins.iter().any(|plugin| plugin.manifest().has(Role::Aggregate)) {
-        plugins.push(plugin::load(&config::Plugin::shipped("fedavg"), &[])?);
-    }
+    let specs = arguments.plugins.iter().map(|argument| plugin::parse_spec(argument)).collect::<Result<_>>()?;
     let updates = Updates::read(&arguments.updates)?;
+    let plugins = apply::load(specs, &arguments.allow_native, updates.num_examples.len())?;
     let results = apply::apply(plugins, &updates, &options)?;
     apply::save(&arguments.out, &updates, &results)?;
     let line = |result: &Applied| match arguments.output.format {
@@ -59,9 +54,15 @@ fn text(result: &Applied) -> String {
     if let Some(attackers) = result.attackers {
         line += &format!(", {attackers} hostile");
     }
-    line += &format!(", {} up, aggregate of norm {:.6}", bytes(result.upload_bytes), result.aggregate_norm);
+    line += &format!(", {} up, aggregate of norm {}", bytes(result.upload_bytes), norm(result.aggregate_norm));
     for (name, value) in &result.metrics {
         line += &format!(", {name} {value}");
     }
     line + "\n"
+}
+
+/// Six decimals, or six behind the first digit where decimals would show no digits, or too many.
+fn norm(value: f64) -> String {
+    let plain = value == 0.0 || (1e-4..=1e6).contains(&value);
+    if plain { format!("{value:.6}") } else { format!("{value:.6e}") }
 }

@@ -54,6 +54,30 @@ pub fn check(plugins: &[Plugin], config: &Config, layout: &Layout) -> Result<()>
     Ok(())
 }
 
+/// The same where nothing is trained: how clients were drawn and trained, and what a layer is, is not known there.
+/// `has_root`: whether the server has an update of its own. Errors: as there.
+pub fn check_offline(plugins: &[Plugin], has_root: bool) -> Result<()> {
+    for plugin in plugins {
+        for &requirement in &plugin.manifest().requires {
+            let why = match requirement {
+                Requirement::NormBound => bounding_stage(plugins).err(),
+                Requirement::RootData => (!has_root).then(|| "the file has no `root/<name>`; add these tensors".into()),
+                // The first two are seen to by `settle`.
+                Requirement::UniformWeights
+                | Requirement::FixedDenominator
+                | Requirement::PoissonCohort
+                | Requirement::FixedCohort
+                | Requirement::PlainSgd
+                | Requirement::NormalisationLayers => None,
+            };
+            if let Some(why) = why {
+                return Err(refusal(plugin, requirement, &why));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn refusal(plugin: &Plugin, requirement: Requirement, why: &str) -> anyhow::Error {
     let (name, requirement) = (&plugin.manifest().name, requirement.name());
     Fault::new(Kind::Config, format!("plugin `{name}` — it requires `{requirement}`, but {why}"))
