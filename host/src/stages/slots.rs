@@ -161,6 +161,8 @@ mod tests {
         assert!(read(&[i64::MAX, i64::MAX, i64::MAX]).unwrap_err().contains("at most 40"));
         assert!(piece_ranges(&Map::new(), &[]).unwrap_err().contains("no list `piece_state`"));
         let text = Map::new().with("piece_state", vec![Value::from("x")]);
-        assert!(piece_ranges(&text, &[0..6]).unwrap_err().contains("holds Str(\"x\") for piece 0"));
+        assert!(
+            piece_ranges(&text, std::slice::from_ref(&(0..6))).unwrap_err().contains("holds Str(\"x\") for piece 0")
+        );
     }
 }

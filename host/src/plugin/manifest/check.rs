@@ -95,7 +95,8 @@ impl Manifest {
         }
         unique("vectors", self.vectors.iter().map(|vector| vector.name.as_str()))?;
         self.vectors.iter().try_for_each(|vector| check_name("vectors.name", &vector.name))?;
-        if !self.vectors.is_empty() && !(self.has(Role::Client) && self.has(Role::ServerStep)) {
+        let has_both = self.has(Role::Client) && self.has(Role::ServerStep);
+        if !self.vectors.is_empty() && !has_both {
             return Err(
                 "`vectors` are made by the role client and summed for the role server-step; `kinds` must name both"
                     .into(),
@@ -111,7 +112,8 @@ impl Manifest {
     }
 
     fn check_stage(&self) -> Result<(), String> {
-        if !self.needs.is_empty() && !(self.has(Role::Aggregate) || self.has(Role::ServerStep)) {
+        let has_either = self.has(Role::Aggregate) || self.has(Role::ServerStep);
+        if !self.needs.is_empty() && !has_either {
             return Err("`needs` is given, but `kinds` has neither \"aggregate\" nor \"server-step\"".into());
         }
         if self.max_header > MAX_HEADER {
@@ -120,7 +122,8 @@ impl Manifest {
         if self.max_header > 0 && !self.has(Role::Normalize) {
             return Err("`max_header` is given, but `kinds` has no \"normalize\"".into());
         }
-        if self.norm != NormEffect::Raises && !(self.has(Role::Normalize) || self.has(Role::Compress)) {
+        let changes_updates = self.has(Role::Normalize) || self.has(Role::Compress);
+        if self.norm != NormEffect::Raises && !changes_updates {
             return Err("`norm` is given, but `kinds` has neither \"normalize\" nor \"compress\"".into());
         }
         let Some(name) = &self.norm_bound else { return Ok(()) };
