@@ -7,13 +7,14 @@ use colla_plugin_sdk::{Map, Value, abi::op};
 /// Weights of the MLP 64-16-10 of the small experiment, 64·16 + 16 + 16·10 + 10.
 const P: u64 = 1210;
 
-/// Swaps the first two values; the inverse is itself.
-const SWAP: &str = "(local.set $i (i32.load (i32.load offset=52 (local.get $block))))
-    (i32.store (i32.load offset=52 (local.get $block)) (i32.load offset=4 (i32.load offset=52 (local.get $block))))
-    (i32.store offset=4 (i32.load offset=52 (local.get $block)) (local.get $i)) (i32.const 0)";
-/// Turns the sign of the first value; the inverse is itself. Not the same before and after a swap.
-const NEGATE: &str = "(i32.store (i32.load offset=52 (local.get $block))
-    (i32.xor (i32.load (i32.load offset=52 (local.get $block))) (i32.const 0x80000000))) (i32.const 0)";
+/// Swaps the last two values, biases that training moves; the inverse is itself.
+const SWAP: &str = "(local.set $i (i32.load offset=4832 (i32.load offset=52 (local.get $block))))
+    (i32.store offset=4832 (i32.load offset=52 (local.get $block))
+      (i32.load offset=4836 (i32.load offset=52 (local.get $block))))
+    (i32.store offset=4836 (i32.load offset=52 (local.get $block)) (local.get $i)) (i32.const 0)";
+/// Turns the sign of the last but one; the inverse is itself. Not the same before and after a swap.
+const NEGATE: &str = "(i32.store offset=4832 (i32.load offset=52 (local.get $block))
+    (i32.xor (i32.load offset=4832 (i32.load offset=52 (local.get $block))) (i32.const 0x80000000))) (i32.const 0)";
 
 #[test]
 fn stages_with_a_header_are_undone_in_reverse_order() {
