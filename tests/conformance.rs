@@ -240,12 +240,10 @@ fn a_plugin_that_saves_less_than_a_round_leaves_behind_breaks_resume() {
     // ROUND_END (5) counts; APPLY writes the count into the first value, wherever the range is.
     let count = "(if (i32.eq (local.get $op) (i32.const 5))
         (then (i32.store (i32.const 1024) (i32.add (i32.const 1) (i32.load (i32.const 1024)))))) (i32.const 0)";
-    let counted = format!(
-        "(if (i64.eqz (i64.load offset=8 (local.get $block)))
+    let counted = "(if (i64.eqz (i64.load offset=8 (local.get $block)))
             (then (f32.store (i32.load offset=52 (local.get $block)) (f32.convert_i32_u (i32.load (i32.const 1024))))))
-        (i32.const 0)"
-    );
-    let module = plugin(&manifest("normalize", ""), count, &counted);
+        (i32.const 0)";
+    let module = plugin(&manifest("normalize", ""), count, counted);
     breaks(
         module,
         "resume",

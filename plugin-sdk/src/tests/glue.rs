@@ -186,7 +186,7 @@ fn what_is_only_read_may_be_the_same_memory() {
     for (out, (a, b)) in out.iter_mut().zip(block.rows[0].iter().zip(block.rows[1])) {
         *out = a + b;
     }
-    assert_eq!(block.out.as_deref().map(|out| &*out), Some(&[2.0, 4.0][..]));
+    assert_eq!(block.out.as_deref(), Some(&[2.0, 4.0][..]));
     assert_eq!((block.base, block.input[..4].to_vec()), (Some(&[1.0, 2.0][..]), 1.0f32.to_ne_bytes().to_vec()));
 }
 
