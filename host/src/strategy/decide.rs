@@ -1,7 +1,7 @@
 //! DECIDE: from the Gram matrix of some rows to the coefficients of other rows, for the roles mix and aggregate.
 //!
 //! Where in the flow: [`Decider::plan`] before training, since a plugin may ask for the update of the server's own client;
-//! [`Decider::coefficients`] when all rows are there.
+//! `Decider::coefficients` when all rows are there.
 //! What it never does: form a row; see [`super::combine`].
 
 use super::{

@@ -1,6 +1,6 @@
 //! The updates of a cohort, kept as rows until all have arrived: for rules that need them at once.
 //!
-//! Rows lie in memory or, above a limit, in a [`SpillFile`]. Which of the two never changes a result.
+//! Rows lie in memory or, above a limit, in a `SpillFile`. Which of the two never changes a result.
 //! Where in the flow: filled by the agents, read in ranges by whoever attacks, mixes, compares or reduces.
 //! What it never does: look at values, but for the largest magnitude of each row, which sums need for their grid.
 

@@ -4,7 +4,7 @@
 //! plugin instance, whose memory holds one slot per client: an agent writes its update straight into the slots, and
 //! REDUCE runs over them without another copy. Copying at call time instead costs a third of the throughput.
 //! Memory: cohort × P × 4 bytes; above `host.update-memory`, and where rows change before they are reduced, see
-//! [`super::staged`]. What it never does: look at the values.
+//! `staged.rs`. What it never does: look at the values.
 
 use super::shard::{MAX_ARENA_BYTES, Shard, ShardSpec, range_len};
 use crate::{executor::Executor, plugin::Instance};

@@ -1,7 +1,7 @@
 //! A plugin instance whose memory holds one slot per client for a range of the updates, and REDUCE over them.
 //!
 //! Where in the flow: [`super::rows`] keeps one for each part of the model and agents write into it;
-//! [`super::staged`] keeps one for each thread and fills it from the kept updates, range by range.
+//! `staged.rs` keeps one for each thread and fills it from the kept updates, range by range.
 //! What it never does: look at the values that go in; what comes out must be finite.
 
 use crate::{
