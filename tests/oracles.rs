@@ -186,7 +186,9 @@ fn write_updates(lab: &Lab, updates: &[Vec<f64>], attackers: &[i64]) -> PathBuf 
     let hostile: Vec<u8> = attackers.iter().flat_map(|id| id.to_le_bytes()).collect();
     let view = |dtype, len, bytes| TensorView::new(dtype, vec![len], bytes).expect("a tensor");
     let mut all = HashMap::from([("num_examples".to_owned(), view(Dtype::I64, updates.len(), &counts[..]))]);
-    all.insert("attackers".into(), view(Dtype::I64, attackers.len(), &hostile[..]));
+    if !attackers.is_empty() {
+        all.insert("attackers".into(), view(Dtype::I64, attackers.len(), &hostile[..]));
+    }
     for (k, bytes) in bytes.iter().enumerate() {
         all.insert(format!("delta/0/{k}/u"), view(Dtype::F32, updates[k].len(), &bytes[..]));
     }

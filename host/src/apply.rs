@@ -53,7 +53,7 @@ pub struct Options {
 /// One round's result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Applied {
-    /// What the file calls it; 1 where it has no rounds.
+    /// Counts from 1, in the order of the file's rounds.
     pub round: u64,
     /// Clients whose updates count.
     pub accepted: usize,
@@ -89,14 +89,13 @@ struct Server<'a> {
 
 /// Applies the plugins to each round of the file; one of them aggregates.
 ///
-/// `plugins`: as [`load`] gives them. They see rounds that count from 1, whatever the file calls them.
+/// `plugins`: as [`load`] gives them. They see rounds that count from 1.
 /// Errors: `Kind::Config` for a plugin that acts in training or downwards, for a requirement that does not hold, for an
 /// attack without attackers; `Kind::Data` for what a plugin needs and the file lacks; `Kind::Diverged` for an update that
 /// is not finite or beyond the bound, unless it is left out; plugin failures.
 pub fn apply(plugins: Vec<Plugin>, updates: &Updates, options: &Options) -> Result<Vec<Applied>> {
     let mut server = Server::new(plugins, updates, options)?;
-    let rounds = (1..).zip(&updates.rounds);
-    rounds.map(|(round, given)| Ok(Applied { round: given.number, ..server.round(round, &given.clients)? })).collect()
+    (1..).zip(&updates.rounds).map(|(round, clients)| server.round(round, clients)).collect()
 }
 
 /// Writes the weights after each round: by their tensors' names, for several rounds as `<round>/<name>`.

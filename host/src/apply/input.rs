@@ -24,23 +24,14 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// One round of a file.
-#[derive(Debug)]
-pub struct Round {
-    /// What the file calls it.
-    pub number: u64,
-    /// The update of each client.
-    pub clients: Vec<Vec<f32>>,
-}
-
 /// What a file holds. Vectors have `layout.len()` values.
 #[derive(Debug)]
 pub struct Updates {
     pub layout: Layout,
     /// The weights before the first round.
     pub start: Vec<f32>,
-    /// In the order of their numbers.
-    pub rounds: Vec<Round>,
+    /// The update of each client in each round, in the order of the rounds' numbers.
+    pub rounds: Vec<Vec<Vec<f32>>>,
     /// Whether results are named by their round.
     pub several: bool,
     pub num_examples: Vec<usize>,
@@ -66,7 +57,7 @@ impl Updates {
         let source = Source { file: &file, several, read: RefCell::default() };
         let (groups, num_clients) = source.groups(&names)?;
         let has_global = names.iter().any(|name| name.starts_with("global/"));
-        let like = if has_global { "global/".into() } else { format!("{}/0/", groups[0].1) };
+        let like = if has_global { "global/".into() } else { format!("{}/0/", groups[0]) };
         let layout = source.layout(&names, like)?;
         let start = if has_global { source.flat(&layout, "global")? } else { vec![0.0; layout.len()] };
         finite(&layout, "global", &start)?;
@@ -77,9 +68,8 @@ impl Updates {
             }
             Ok(values)
         };
-        let of_round = |(number, group): &(u64, String)| -> Result<Round> {
-            let clients = (0..num_clients).map(|client| update(&format!("{group}/{client}"))).collect::<Result<_>>()?;
-            Ok(Round { number: *number, clients })
+        let of_round = |group: &String| -> Result<Vec<Vec<f32>>> {
+            (0..num_clients).map(|client| update(&format!("{group}/{client}"))).collect()
         };
         let rounds = groups.iter().map(of_round).collect::<Result<Vec<_>>>()?;
         let root = names.iter().any(|name| name.starts_with("root/")).then(|| update("root")).transpose()?;

@@ -23,23 +23,23 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Number and prefix of each round's clients, and how many clients there are; at least one of both.
-    pub fn groups(&self, names: &[&str]) -> Result<(Vec<(u64, String)>, usize)> {
+    /// Prefix of each round's clients, and how many clients there are; at least one of both.
+    pub fn groups(&self, names: &[&str]) -> Result<(Vec<String>, usize)> {
         if self.several && names.iter().any(|name| name.starts_with("client/")) {
             return Err(fault("it has both `client/…` and `delta/…`; give one of them".into()));
         }
-        let groups: Vec<(u64, String)> = match self.several {
-            true => numbers(names, "delta/").into_iter().map(|round| (round, format!("delta/{round}"))).collect(),
-            false => vec![(1, "client".into())],
+        let groups: Vec<String> = match self.several {
+            true => numbers(names, "delta/").into_iter().map(|round| format!("delta/{round}")).collect(),
+            false => vec!["client".into()],
         };
-        let Some((_, first)) = groups.first() else {
+        let Some(first) = groups.first() else {
             return Err(fault("`delta/…` names no round; name its tensors `delta/<round>/<client>/<name>`".into()));
         };
         let clients = numbers(names, &format!("{first}/"));
         if clients.is_empty() || clients.iter().enumerate().any(|(i, &client)| i as u64 != client) {
             return Err(fault(format!("`{first}/…` has the clients {clients:?}; they must count from 0")));
         }
-        for (_, group) in &groups {
+        for group in &groups {
             let others = numbers(names, &format!("{group}/"));
             if others != clients {
                 let message = format!("`{group}/…` has the clients {others:?}, `{first}/…` has {clients:?}");
