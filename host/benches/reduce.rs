@@ -133,9 +133,8 @@ fn span(instance: &mut dyn Instance, len: usize, size: usize) -> Span {
 #[divan::bench]
 fn grid_sum(bencher: Bencher) {
     let updates = updates();
-    let mut sum = GridSum::new(Grid::new(CLIENTS as f64, 64.0).expect("a grid"), WEIGHTS);
     bencher.counter(bytes()).bench_local(|| {
-        sum.reset(Grid::new(CLIENTS as f64, 64.0).expect("a grid"));
+        let mut sum = GridSum::new(Grid::new(CLIENTS as f64, 64.0).expect("a grid"), WEIGHTS);
         updates.iter().for_each(|update| sum.fold(1.0, update));
         sum.mean(CLIENTS as f64)
     });

@@ -35,6 +35,7 @@ fn unused_keys(kind: &Value) -> Vec<&'static str> {
     used.resolve();
     [
         ("partition.alpha", used.alpha.is_some()),
+        ("partition.samples-per-client", kind == PartitionKind::Iid),
         ("partition.sigma", used.sigma.is_some()),
         ("partition.shards-per-client", used.shards_per_client.is_some()),
         ("partition.classes-per-client", used.classes_per_client.is_some()),
