@@ -302,7 +302,9 @@ fn a_manifest_that_is_wrong_about_random_numbers_breaks_random() {
 #[test]
 fn parameters_that_the_plugin_does_not_have_are_the_users_mistake() {
     let lab = Lab::new();
-    for (argument, words) in [("clip:nrom=2", "nrom"), ("clip:norm=-1", "norm"), ("nosuch.wasm", "`nosuch.wasm` does not exist")] {
+    for (argument, words) in
+        [("clip:nrom=2", "nrom"), ("clip:norm=-1", "norm"), ("nosuch.wasm", "`nosuch.wasm` does not exist")]
+    {
         let finished = lab.colla(&["plugin", "check", argument]);
         assert_eq!(finished.code, 3, "{}{}", finished.stdout, finished.stderr);
         assert!(finished.stderr.contains(words), "{}", finished.stderr);

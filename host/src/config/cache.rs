@@ -81,9 +81,12 @@ mod tests {
 
     #[test]
     fn a_cache_is_a_folder_or_turned_off_and_survives_being_stored() {
-        for (text, cache) in
-            [("", Cache::User), ("cache = true", Cache::User), ("cache = false", Cache::Off), ("cache = \"a b\"", Cache::Folder("a b".into()))]
-        {
+        for (text, cache) in [
+            ("", Cache::User),
+            ("cache = true", Cache::User),
+            ("cache = false", Cache::Off),
+            ("cache = \"a b\"", Cache::Folder("a b".into())),
+        ] {
             let config = Config::from_text(&format!("[data]\n{text}\n[partition]\n{text}"), &[]).unwrap();
             assert_eq!((&config.data.cache, &config.partition.cache), (&cache, &cache));
             assert_eq!(Config::from_text(&config.to_toml().unwrap(), &[]).unwrap(), config);

@@ -51,7 +51,14 @@ pub fn load(folder: &Path, features: FeatureScaling) -> Result<Dataset> {
     let pixels = scaling::of_pixels(&train.pixels, u8::MAX, features);
     let shape = vec![1, train.shape[0], train.shape[1]];
     let classes = usize::from(last - first) + 1;
-    Dataset::from_bytes(name(folder), shape, classes, pixels, (train.pixels, train_labels?), (test.pixels, test_labels?))
+    Dataset::from_bytes(
+        name(folder),
+        shape,
+        classes,
+        pixels,
+        (train.pixels, train_labels?),
+        (test.pixels, test_labels?),
+    )
 }
 
 /// Images and labels of one half.

@@ -53,8 +53,8 @@ pub fn load(config: &config::Data) -> Result<Dataset> {
         scale.apply(&mut train.0, &all);
         scale.apply(&mut test.0, &(0..test_rows).collect::<Vec<usize>>());
     }
-    let [train, test] = [train, test]
-        .map(|(values, labels)| Examples { features: Features::F32(values), labels, clients: None });
+    let [train, test] =
+        [train, test].map(|(values, labels)| Examples { features: Features::F32(values), labels, clients: None });
     Dataset {
         name: NAME.into(),
         train,
@@ -178,7 +178,13 @@ mod tests {
 
     #[test]
     fn labels_are_those_of_the_largest_logit() {
-        let truth = Truth { seed: 0, width: 2, weights: vec![1.0, 0.0, -1.0, 0.0, 2.0, 0.0], bias: vec![0.0, 0.0, 0.5], deviations: vec![1.0; 2] };
+        let truth = Truth {
+            seed: 0,
+            width: 2,
+            weights: vec![1.0, 0.0, -1.0, 0.0, 2.0, 0.0],
+            bias: vec![0.0, 0.0, 0.5],
+            deviations: vec![1.0; 2],
+        };
         let label = |x: [f32; 2]| truth.label(&x, &mut [0.0; 3]);
         // Logits (x₀, 2·x₁, 0.5 − x₀).
         assert_eq!([label([1.0, 0.0]), label([0.0, 1.0]), label([-1.0, 0.5]), label([0.25, 0.125])], [0, 1, 2, 0]);
@@ -194,9 +200,18 @@ mod tests {
     #[test]
     fn sizes_out_of_range_are_refused() {
         for (config, expected) in [
-            (config::Data { num_rows: Some(0), ..config(1) }, "config `data.num-rows = 0`: use a value from 1 to 2147483648"),
-            (config::Data { num_features: Some(0), ..config(1) }, "config `data.num-features = 0`: use a value from 1 to 65536"),
-            (config::Data { num_classes: Some(1), ..config(1) }, "config `data.num-classes = 1`: use a value from 2 to 1000"),
+            (
+                config::Data { num_rows: Some(0), ..config(1) },
+                "config `data.num-rows = 0`: use a value from 1 to 2147483648",
+            ),
+            (
+                config::Data { num_features: Some(0), ..config(1) },
+                "config `data.num-features = 0`: use a value from 1 to 65536",
+            ),
+            (
+                config::Data { num_classes: Some(1), ..config(1) },
+                "config `data.num-classes = 1`: use a value from 2 to 1000",
+            ),
         ] {
             let error = load(&config).unwrap_err();
             assert_eq!((error.to_string().as_str(), exit_code(&error)), (expected, 3));

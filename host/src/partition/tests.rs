@@ -38,7 +38,8 @@ fn optdigits() -> Dataset {
 /// The real MNIST with one byte for each image, as only labels matter here; `None` where it is not at hand.
 pub(super) fn mnist() -> Option<Dataset> {
     let folder = crate::data::shared_file("data/mnist")?;
-    let data = crate::data::load(&Data { path: Some(folder), cache: crate::config::Cache::Off, ..Default::default() }).unwrap();
+    let data = crate::data::load(&Data { path: Some(folder), cache: crate::config::Cache::Off, ..Default::default() })
+        .unwrap();
     Some(labelled(data.train.labels, 10))
 }
 

@@ -230,7 +230,8 @@ mod tests {
         let made = combined(&rows, vec![], &coefficients, 3.0, 2);
         for (result, coefficients) in made.iter().zip(coefficients.chunks(120)) {
             for (element, &value) in result.iter().enumerate() {
-                let plain = rows.iter().zip(coefficients).map(|(row, a)| a * f64::from(row[element])).sum::<f64>() / 3.0;
+                let plain =
+                    rows.iter().zip(coefficients).map(|(row, a)| a * f64::from(row[element])).sum::<f64>() / 3.0;
                 assert!((f64::from(value) - plain).abs() < 1e-5, "element {element}: {value}, {plain}");
             }
         }

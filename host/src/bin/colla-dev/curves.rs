@@ -39,7 +39,8 @@ pub fn run() -> Result<()> {
         let point = Point { clients, cohort: 100, rounds: 50 };
         let Measured { setup_seconds, round_ms, peak_bytes, .. } = point.measure(&host)?;
         let (few, base) = *smallest.get_or_insert((clients, peak_bytes));
-        let each = if clients > few { format!("{:.0}", (peak_bytes - base) / (clients - few) as f64) } else { "-".into() };
+        let each =
+            if clients > few { format!("{:.0}", (peak_bytes - base) / (clients - few) as f64) } else { "-".into() };
         println!("{clients:<9} {setup_seconds:9.2} {round_ms:12.3} {:9.0} {each:>16}", peak_bytes / 1e6);
     }
     println!("\ncohort      samples   ms a round   samples a second");
@@ -94,7 +95,8 @@ impl Point {
         let summary: Value = serde_json::from_str(&std::fs::read_to_string(out.join("summary.json"))?)?;
         let first = rounds.first().context("no round in metrics.jsonl")?;
         // Training alone: the last round ends with an evaluation.
-        let seconds: Vec<f64> = rounds.iter().skip(2).map(|line| number(line, "train_seconds")).collect::<Result<_>>()?;
+        let seconds: Vec<f64> =
+            rounds.iter().skip(2).map(|line| number(line, "train_seconds")).collect::<Result<_>>()?;
         let last = &seconds[seconds.len() - seconds.len().div_ceil(10)..];
         Ok(Measured {
             setup_seconds: number(first, "unix_time")? + number(first, "seconds")? - begun,

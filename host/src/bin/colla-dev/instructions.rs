@@ -54,7 +54,10 @@ pub enum Mode {
 
 /// Counts every piece of work.
 pub fn run(root: &Path, mode: &Mode) -> Result<()> {
-    ensure!(cfg!(target_arch = "x86_64"), "the committed counts are those of x86-64 with AVX2; this is another processor");
+    ensure!(
+        cfg!(target_arch = "x86_64"),
+        "the committed counts are those of x86-64 with AVX2; this is another processor"
+    );
     let counts = PIECES.iter().map(|piece| Ok((piece.name, count(piece.name)?))).collect::<Result<Vec<_>>>()?;
     let path = root.join(FILE);
     if let Mode::Bless = mode {
@@ -64,7 +67,9 @@ pub fn run(root: &Path, mode: &Mode) -> Result<()> {
     let before = committed(&path)?;
     let mut beyond = Vec::new();
     for (name, count) in counts {
-        let Some(&old) = before.get(name) else { bail!("{FILE} has no `{name}`; run `cargo dev instructions --bless`") };
+        let Some(&old) = before.get(name) else {
+            bail!("{FILE} has no `{name}`; run `cargo dev instructions --bless`")
+        };
         let change = count as f64 / old as f64 - 1.0;
         println!("{name:<16} {count:>14} {:+7.2} %", 100.0 * change);
         if change.abs() > TOLERANCE {
@@ -108,7 +113,8 @@ fn count(name: &str) -> Result<u64> {
 
 /// Does one piece of work: what runs under Callgrind.
 pub fn work(name: &str) -> Result<()> {
-    let piece = PIECES.iter().find(|piece| piece.name == name).with_context(|| format!("no work is called `{name}`"))?;
+    let piece =
+        PIECES.iter().find(|piece| piece.name == name).with_context(|| format!("no work is called `{name}`"))?;
     let mut work = (piece.prepare)()?;
     // Buffers grow in the first call, and the processor is asked what it can do.
     work()?;

@@ -16,7 +16,9 @@ fn holders(partition: &Partition, rows: usize) -> Vec<usize> {
 #[test]
 fn every_client_holds_exactly_as_many_distinct_rows_and_every_row_is_dealt_equally_often() {
     // (rows, clients, samples): few clients; passes that end inside a client; clients that hold nearly everything.
-    for (rows, clients, samples) in [(100, 7, 10), (100, 40, 10), (103, 250, 10), (11, 500, 10), (10, 30, 10), (5, 9, 1)] {
+    for (rows, clients, samples) in
+        [(100, 7, 10), (100, 40, 10), (103, 250, 10), (11, 500, 10), (10, 30, 10), (5, 9, 1)]
+    {
         let data = even(rows as u32, 5);
         for seed in 0..4 {
             let partition = create(&Config { seed, ..dealt(clients, samples) }, &data).unwrap();
