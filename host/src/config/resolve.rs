@@ -5,7 +5,7 @@ use super::{Config, Data, Evaluate, Model, ModelName, Partition, PartitionKind};
 /// The data set of a configuration that names none.
 const DATA: &str = "optdigits";
 /// The data set that is drawn, which alone has sizes to set.
-const SYNTHETIC: &str = "synthetic";
+pub(super) const SYNTHETIC: &str = "synthetic";
 /// So many clients are evaluated on their own rows unless the user wants more: of a million clients, all would take longer
 /// than the training, and ten thousand give a spread to within half a percent.
 const EVALUATED_CLIENTS: usize = 10_000;
@@ -85,6 +85,7 @@ mod tests {
     #[test]
     fn the_data_set_that_is_filled_in_is_the_first_embedded_one() {
         assert_eq!(DATA, data::EMBEDDED[0].name);
+        assert!(data::EMBEDDED.iter().any(|set| set.name == SYNTHETIC));
     }
 
     #[test]

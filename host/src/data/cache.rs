@@ -207,6 +207,11 @@ mod tests {
         Dataset::from_arrays("floats", vec![2], 2, (vec![0.5, -0.0], vec![1]), (vec![1e-40, 3.0], vec![0])).unwrap()
     }
 
+    /// Loads for the first time.
+    fn keep(config: &config::Data, file: &Path, data: Dataset) -> Dataset {
+        load(config, "first", &[file.into()], || Ok(data)).unwrap()
+    }
+
     /// What the cache gives where the file may not be read again.
     fn from_cache(config: &config::Data, file: &Path) -> Result<Dataset> {
         load(config, "again", &[file.into()], || anyhow::bail!("read anew"))
@@ -216,7 +221,7 @@ mod tests {
     fn the_second_time_the_same_data_come_from_the_cache() {
         for data in [bytes(), floats()] {
             let (_folder, file, config) = lab();
-            load(&config, "first", &[file.clone()], || Ok(data.clone())).unwrap();
+            keep(&config, &file, data.clone());
             let cached = from_cache(&config, &file).unwrap();
             assert_eq!((cached.name.as_str(), cached.fingerprint), ("again", data.fingerprint));
             assert_eq!((&cached.sample_shape, &cached.client_names), (&data.sample_shape, &data.client_names));
@@ -228,7 +233,7 @@ mod tests {
     #[test]
     fn another_content_or_setting_of_the_same_size_is_other_data() {
         let (_folder, file, config) = lab();
-        load(&config, "first", &[file.clone()], || Ok(bytes())).unwrap();
+        keep(&config, &file, bytes());
         let standardized = config::Data { features: config::FeatureScaling::Standardize, ..config.clone() };
         assert!(from_cache(&standardized, &file).is_err());
         let untouched = fs::metadata(&file).unwrap().modified().unwrap();
@@ -241,9 +246,9 @@ mod tests {
     fn a_cache_that_is_turned_off_or_a_small_file_leaves_nothing_behind() {
         let (folder, file, config) = lab();
         let off = config::Data { cache: Cache::Off, ..config.clone() };
-        load(&off, "first", &[file.clone()], || Ok(bytes())).unwrap();
+        keep(&off, &file, bytes());
         fs::write(&file, vec![7; SMALLEST as usize - 1]).unwrap();
-        load(&config, "first", &[file], || Ok(bytes())).unwrap();
+        keep(&config, &file, bytes());
         assert!(!folder.path().join("cache").exists());
     }
 
@@ -254,7 +259,7 @@ mod tests {
             fs::write(&file, vec![9; SMALLEST as usize])?;
             Ok(bytes())
         };
-        load(&config, "first", &[file.clone()], read).unwrap();
+        load(&config, "first", &[file.as_path().into()], read).unwrap();
         fs::write(&file, vec![7; SMALLEST as usize]).unwrap();
         assert!(from_cache(&config, &file).is_err());
     }
@@ -262,7 +267,7 @@ mod tests {
     #[test]
     fn a_broken_file_is_made_anew_and_replaced() {
         let (folder, file, config) = lab();
-        load(&config, "first", &[file.clone()], || Ok(bytes())).unwrap();
+        keep(&config, &file, bytes());
         let path = fs::read_dir(folder.path().join("cache")).unwrap().next().unwrap().unwrap().path();
         let good = fs::read(&path).unwrap();
         let flipped = |at: usize| {
@@ -276,7 +281,7 @@ mod tests {
         for (case, broken) in broken.iter().enumerate() {
             fs::write(&path, broken).unwrap();
             assert!(from_cache(&config, &file).is_err(), "case {case}");
-            load(&config, "first", &[file.clone()], || Ok(bytes())).unwrap();
+            keep(&config, &file, bytes());
             assert_eq!(fs::read(&path).unwrap(), good, "case {case}");
         }
     }
@@ -285,6 +290,6 @@ mod tests {
     fn a_folder_that_cannot_be_written_is_no_error() {
         let (_folder, file, config) = lab();
         let config = config::Data { cache: Cache::Folder(file.clone()), ..config };
-        assert_eq!(load(&config, "first", &[file], || Ok(bytes())).unwrap().fingerprint, bytes().fingerprint);
+        assert_eq!(keep(&config, &file, bytes()).fingerprint, bytes().fingerprint);
     }
 }
