@@ -101,7 +101,7 @@ fn stored(path: &Path) -> Option<Dataset> {
     let width = head.sample_shape.iter().try_fold(1u64, |all, &d| all.checked_mul(d))?;
     let arrays = head.train.bytes(width)?.checked_add(head.test.bytes(width)?)?;
     // Memory is taken only for what is there.
-    if size != (MAGIC.len() + HASH + 8) as u64 + length + arrays {
+    if size.checked_sub(arrays)? != (MAGIC.len() + HASH + 8) as u64 + length {
         return None;
     }
     let train = head.train.read(&mut file, width)?;

@@ -69,7 +69,7 @@ impl Point {
     fn measure(&self, host: &Path) -> Result<Measured> {
         let folder = tempfile::tempdir()?;
         let out = folder.path().join("run");
-        let settings = [
+        let settings: [String; 12] = [
             "data.name=synthetic".into(),
             "data.num-rows=1000000".into(),
             "partition.kind=iid".into(),
@@ -86,7 +86,9 @@ impl Point {
         let begun = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64();
         let mut command = Command::new(host);
         command.arg("--quiet").arg("--out").arg(&out);
-        settings.iter().for_each(|setting| drop(command.arg("--set").arg(setting)));
+        for setting in &settings {
+            command.arg("--set").arg(setting);
+        }
         let ended = command.output()?;
         ensure!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
         let lines = std::fs::read_to_string(out.join("metrics.jsonl"))?;
