@@ -34,13 +34,14 @@ const SHIPPED: [&str; 22] = [
 ];
 const CODEC: &str = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
 
-/// Checks a module that must break exactly `law`, with `words` in its line.
+/// Checks a module that must break exactly `law`, with `words` in its line. What does not even load ends as a run would.
 #[track_caller]
 fn breaks(module: Vec<u8>, law: &str, words: &str) {
     let lab = Lab::new();
     lab.write("wrong.wasm", module);
     let finished = lab.colla(&["plugin", "check", "wrong.wasm", "--format", "json"]);
-    assert_eq!(finished.code, 6, "{}{}", finished.stdout, finished.stderr);
+    let code = if law == "load" { 5 } else { 6 };
+    assert_eq!(finished.code, code, "{}{}", finished.stdout, finished.stderr);
     let report: Value = serde_json::from_str(&finished.stdout).expect("a report");
     let lines = report["lines"].as_array().expect("lines");
     let broken: Vec<&Value> = lines.iter().filter(|line| line["verdict"] == "fail").collect();
@@ -296,6 +297,18 @@ fn a_decoder_that_believes_any_bytes_or_traps_on_them_breaks_damage() {
 #[test]
 fn a_manifest_that_is_wrong_about_random_numbers_breaks_random() {
     breaks(plugin(&manifest("client", r#","rng":true"#), OK, OK), "random", "imports no `rand_fill`");
+}
+
+#[test]
+fn parameters_that_the_plugin_does_not_have_are_the_users_mistake() {
+    let lab = Lab::new();
+    for (argument, words) in
+        [("clip:nrom=2", "nrom"), ("clip:norm=-1", "norm"), ("nosuch.wasm", "`nosuch.wasm` does not exist")]
+    {
+        let finished = lab.colla(&["plugin", "check", argument]);
+        assert_eq!(finished.code, 3, "{}{}", finished.stdout, finished.stderr);
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::support::{Lab, small};
 use anyhow::Result;
-use colla::config::Config;
+use colla::config::{Cache, Config};
 use colla::data::{self, Dataset};
 use colla::record::{Observer, Outcome};
 use colla::run::Experiment;
@@ -193,7 +193,7 @@ fn permuted_test_labels_change_the_score_and_leave_the_weights_alone() {
     let lab = Lab::new();
     let mut config = Config::default();
     config.federation.num_server_rounds = 3;
-    config.partition.cache = Some(lab.path().join("cache"));
+    config.partition.cache = Cache::Folder(lab.path().join("cache"));
     let honest = data::load(&config.data).expect("the embedded data");
     let mut permuted = honest.clone();
     permuted.test.labels.rotate_left(1);

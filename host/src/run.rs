@@ -268,7 +268,8 @@ impl<'a> Run<'a> {
         };
         if on_clients {
             let num_clients = self.partition.train.num_clients();
-            let ids = client::sample_for_evaluation(config.fraction_evaluate, self.config.seed, round, num_clients);
+            let share = config.fraction_evaluate.unwrap_or(1.0);
+            let ids = client::sample_for_evaluation(share, self.config.seed, round, num_clients);
             let mut measure = |whose| evaluate::on_clients(engine, &self.weights, whose, &self.partition, &ids);
             self.client_accuracy = measure(Whose::Common)?;
             record.client_accuracy = spread(&self.client_accuracy);

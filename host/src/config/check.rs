@@ -102,7 +102,7 @@ impl Config {
             "above 0 and at most 1048576",
         )?;
         rule("evaluate.every", evaluate.every, evaluate.every >= 1, "at least 1")?;
-        let share = evaluate.fraction_evaluate;
+        let share = evaluate.fraction_evaluate.unwrap_or(1.0);
         rule("evaluate.fraction-evaluate", share, share > 0.0 && share <= 1.0, "above 0 and at most 1")
     }
 
@@ -243,7 +243,7 @@ mod tests {
         );
         check(|c| c.evaluate.every = 0, "config `evaluate.every = 0`: must be at least 1");
         check(
-            |c| c.evaluate.fraction_evaluate = 0.0,
+            |c| c.evaluate.fraction_evaluate = Some(0.0),
             "config `evaluate.fraction-evaluate = 0`: must be above 0 and at most 1",
         );
     }

@@ -1,16 +1,18 @@
 //! Data sets in memory: features as they came (bytes stay bytes until the batch), labels, natural clients.
 //!
 //! Where in the flow: after the configuration, before partitioning. What it never does: know about clients' shares.
-//! One file per form (`idx`, `csv`) or embedded set (`optdigits`, `heart_disease`); a new embedded set is one file and
-//! one line in [`EMBEDDED`]. A caller's own arrays enter through [`Dataset::from_arrays`] and [`Dataset::from_bytes`].
+//! One file per form (`idx`, `csv`) or set that needs no file (`optdigits`, `heart_disease`, `synthetic`); a new one of
+//! these is one file and one line in [`EMBEDDED`]. What was unpacked or parsed is kept for the next run (`cache`). A caller's own arrays enter through [`Dataset::from_arrays`] and [`Dataset::from_bytes`].
 
 mod arrays;
+mod cache;
 mod csv;
 mod heart_disease;
 mod idx;
 mod optdigits;
 mod scaling;
 mod source;
+mod synthetic;
 
 pub use arrays::PixelScale;
 pub use source::{EMBEDDED, Embedded, load};
