@@ -14,9 +14,9 @@ use super::linear::Backward;
 use super::operands::{Dense, Windows, panels_of_rows};
 use super::patches::{Form, Input};
 use super::pool::Pool;
+use super::registers::Registers;
 use super::scratch::{Scratch, sized};
-use super::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH};
-use pulp::Arch;
+use super::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH, pieces};
 
 #[derive(Clone, Debug)]
 pub struct Conv {
@@ -67,7 +67,7 @@ impl Conv {
     /// with a panel's width of room at their end.
     pub fn forward(
         &self,
-        arch: Arch,
+        registers: Registers,
         weights: &[f32],
         x: &[f32],
         y: &mut [f32],
@@ -83,29 +83,29 @@ impl Conv {
                 Form::Planes => {
                     let patches = sized(&mut scratch.patches, self.input.taps() * pixels);
                     self.input.patches(x, patches);
-                    self.product_of_patches(arch, weights, patches, out);
+                    self.product_of_patches(registers, weights, patches, out);
                 }
-                Form::Pixels => self.product_of_windows(arch, weights, x, out),
+                Form::Pixels => self.product_of_windows(registers, weights, x, out),
             }
-            arch.dispatch(|| self.pool.forward(out, bias, y, choices));
+            registers.dispatch(|| self.pool.forward(out, bias, y, choices));
         }
     }
 
-    fn product_of_patches(&self, arch: Arch, weights: &[f32], patches: &[f32], out: &mut [f32]) {
+    fn product_of_patches(&self, registers: Registers, weights: &[f32], patches: &[f32], out: &mut [f32]) {
         let (pixels, taps, outputs) = (self.input.pixels(), self.input.taps(), self.outputs);
         let left = Dense { values: patches, stride: pixels, length: taps };
         let right = Panels { values: &weights[self.offset..], depth: taps, first: 0, columns: outputs };
         let place = Place::Stride(outputs);
         let target = Target { values: out, place, panel_stride: WIDTH, overlapping: false };
-        arch.dispatch(ByColumns { left, rows: pixels, right, target, sum: Sum::Fresh });
+        registers.dispatch(ByColumns { left, rows: pixels, right, target, sum: Sum::Fresh });
     }
 
-    fn product_of_windows(&self, arch: Arch, weights: &[f32], x: &[f32], out: &mut [f32]) {
+    fn product_of_windows(&self, registers: Registers, weights: &[f32], x: &[f32], out: &mut [f32]) {
         let (taps, outputs) = (self.input.taps(), self.outputs);
         let left = self.windows(x, 0, self.input.kernel);
         let right = Panels { values: &weights[self.offset..], depth: taps, first: 0, columns: outputs };
         let target = Target { values: out, place: Place::Stride(outputs), panel_stride: WIDTH, overlapping: false };
-        arch.dispatch(ByRuns { left, rows: self.corners.len(), right, target, sum: Sum::Fresh });
+        registers.dispatch(ByRuns { left, rows: self.corners.len(), right, target, sum: Sum::Fresh });
     }
 
     fn windows<'a>(&'a self, image: &'a [f32], first: usize, rows: usize) -> Windows<'a> {
@@ -115,7 +115,7 @@ impl Conv {
 
     /// From ∂loss/∂y to ∂loss/∂x, unless nobody asks for it, and the update of weight and bias.
     pub fn backward(&self, pass: Backward<'_>, choices: &[u8], scratch: &mut Scratch, learner: &mut Learner<'_>) {
-        let Backward { arch, x, slope_y, mut slope_x, .. } = pass;
+        let Backward { registers, x, slope_y, mut slope_x, .. } = pass;
         let (taps, pixels, outputs) = (self.input.taps(), self.input.pixels(), self.outputs);
         let Scratch { patches, pixels: out, panels, turned, gradient, bias, .. } = scratch;
         let gradient = sized(gradient, taps * outputs);
@@ -131,7 +131,7 @@ impl Conv {
         for (image, ((x, slope_y), choices)) in images.zip(choices.chunks_exact(self.pool.choices())).enumerate() {
             // Sums over pixels, then over images: short sums stay exact to the last digits.
             image_bias.fill(0.0);
-            arch.dispatch(|| self.pool.backward(slope_y, choices, out, image_bias));
+            registers.dispatch(|| self.pool.backward(slope_y, choices, out, image_bias));
             bias.iter_mut().zip(&*image_bias).for_each(|(sum, part)| *sum += part);
             for (first, row) in self.pool.slope_rows(out) {
                 panels_of_rows(row, outputs, first, pixels, panels);
@@ -141,13 +141,13 @@ impl Conv {
                 Form::Planes => {
                     let patches = sized(patches, taps * pixels);
                     self.input.patches(x, patches);
-                    self.gradient_of_patches(arch, patches, panels, gradient, sum);
+                    self.gradient_of_patches(registers, patches, panels, gradient, sum);
                 }
-                Form::Pixels => self.gradient_of_windows(arch, x, panels, gradient, sum),
+                Form::Pixels => self.gradient_of_windows(registers, x, panels, gradient, sum),
             }
             if let Some(slope_x) = slope_x.as_deref_mut() {
                 let slope_x = &mut slope_x[image * self.input.len()..][..self.input.len()];
-                self.slopes_of_image(arch, out, turned, slope_x);
+                self.slopes_of_image(registers, out, turned, slope_x);
             }
         }
         learner.learn(self.offset, gradient);
@@ -155,41 +155,48 @@ impl Conv {
     }
 
     /// `gradient`, in panels, from the slopes of one image's pixels in panels.
-    fn gradient_of_patches(&self, arch: Arch, patches: &[f32], slopes: &[f32], gradient: &mut [f32], sum: Sum) {
+    fn gradient_of_patches(
+        &self,
+        registers: Registers,
+        patches: &[f32],
+        slopes: &[f32],
+        gradient: &mut [f32],
+        sum: Sum,
+    ) {
         let (taps, pixels) = (self.input.taps(), self.input.pixels());
-        for column in (0..self.outputs).step_by(WIDTH) {
-            let width = WIDTH.min(self.outputs - column);
+        for (column, count) in pieces(self.outputs, 2) {
+            let width = WIDTH.min(count);
             let left = Dense { values: patches, stride: pixels, length: pixels };
-            let right = Panels { values: &slopes[column * pixels..], depth: pixels, first: 0, columns: width };
+            let right = Panels { values: &slopes[column * pixels..], depth: pixels, first: 0, columns: count };
             let (values, place) = (&mut gradient[column * taps..], Place::Stride(width));
-            let target = Target { values, place, panel_stride: 0, overlapping: false };
-            arch.dispatch(ByRuns { left, rows: taps, right, target, sum });
+            let target = Target { values, place, panel_stride: taps * WIDTH, overlapping: false };
+            registers.dispatch(ByRuns { left, rows: taps, right, target, sum });
         }
     }
 
-    fn gradient_of_windows(&self, arch: Arch, x: &[f32], slopes: &[f32], gradient: &mut [f32], sum: Sum) {
+    fn gradient_of_windows(&self, registers: Registers, x: &[f32], slopes: &[f32], gradient: &mut [f32], sum: Sum) {
         let (taps, pixels, run) = (self.input.taps(), self.input.pixels(), self.input.run());
-        for column in (0..self.outputs).step_by(WIDTH) {
-            let width = WIDTH.min(self.outputs - column);
+        for (column, count) in pieces(self.outputs, 2) {
+            let width = WIDTH.min(count);
             for ky in 0..self.input.kernel {
-                let right = Panels { values: &slopes[column * pixels..], depth: pixels, first: 0, columns: width };
+                let right = Panels { values: &slopes[column * pixels..], depth: pixels, first: 0, columns: count };
                 let values = &mut gradient[column * taps + ky * run * width..];
-                let place = Place::Stride(width);
-                let target = Target { values, place, panel_stride: 0, overlapping: false };
-                arch.dispatch(ByColumns { left: self.windows(x, ky, 1), rows: run, right, target, sum });
+                let target =
+                    Target { values, place: Place::Stride(width), panel_stride: taps * WIDTH, overlapping: false };
+                registers.dispatch(ByColumns { left: self.windows(x, ky, 1), rows: run, right, target, sum });
             }
         }
     }
 
     /// ∂loss/∂x of one image: its slopes `out`, within their ring, under the turned kernels.
-    fn slopes_of_image(&self, arch: Arch, out: &[f32], turned: &[f32], slope_x: &mut [f32]) {
+    fn slopes_of_image(&self, registers: Registers, out: &[f32], turned: &[f32], slope_x: &mut [f32]) {
         let Input { channels, kernel, .. } = self.input;
         let (row, run) = (self.pool.slope_row(), kernel * self.outputs);
         let left = Windows { image: out, corners: &self.slope_corners, row, run, first: 0, rows: kernel };
         let right = Panels { values: turned, depth: kernel * run, first: 0, columns: channels };
         let place = Place::Listed(&self.places);
         let target = Target { values: slope_x, place, panel_stride: WIDTH, overlapping: false };
-        arch.dispatch(ByRuns { left, rows: self.places.len(), right, target, sum: Sum::Fresh });
+        registers.dispatch(ByRuns { left, rows: self.places.len(), right, target, sum: Sum::Fresh });
     }
 
     /// Kernels [taps, channels, outputs] turned by half a circle, as panels of a matrix [taps · outputs, channels].

@@ -3,12 +3,12 @@
 //! Where in the flow: the backward pass hands over each piece of a gradient once nothing needs the old weights any
 //! more. What it never does: know what layer a piece belongs to.
 
+use super::registers::Registers;
 use crate::train::sgd::Update;
-use pulp::Arch;
 
 /// The weights during one step, in the plan's order.
 pub struct Learner<'a> {
-    pub arch: Arch,
+    pub registers: Registers,
     pub update: &'a Update<'a>,
     /// With room for a panel's width behind the last.
     pub weights: &'a mut [f32],
@@ -42,7 +42,7 @@ impl Learner<'_> {
         let velocity = if self.update.has_momentum() { &mut self.velocity[range.clone()] } else { &mut [] };
         let (update, weights) = (self.update, &mut self.weights[range]);
         // The same operations in wider registers.
-        self.arch.dispatch(|| update.apply(offset, weights, gradient, velocity, factor));
+        self.registers.dispatch(|| update.apply(offset, weights, gradient, velocity, factor));
     }
 }
 

@@ -5,9 +5,9 @@
 
 use super::learner::Learner;
 use super::operands::{Dense, RowsOfPanels, panels_of, transposed_panels};
+use super::registers::Registers;
 use super::scratch::{Scratch, sized};
-use super::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH};
-use pulp::Arch;
+use super::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH, pieces};
 
 /// Elements of a panel that pass through the first-level cache together with the rows of `x` that they meet.
 const BLOCK: usize = 8 * 1024;
@@ -31,7 +31,7 @@ impl Linear {
     }
 
     /// Shapes: `x` [rows, inputs], `y` [rows, outputs]; `weights` with a panel's width of room at their end.
-    pub fn forward(&self, arch: Arch, weights: &[f32], x: &[f32], y: &mut [f32], rows: usize) {
+    pub fn forward(&self, registers: Registers, weights: &[f32], x: &[f32], y: &mut [f32], rows: usize) {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let bias = &weights[self.bias_offset()..][..outputs];
         y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
@@ -41,10 +41,10 @@ impl Linear {
             let right = Panels { values: &weights[self.offset..], depth: inputs, first, columns: outputs };
             let place = Place::Stride(outputs);
             let target = Target { values: &mut *y, place, panel_stride: WIDTH, overlapping: false };
-            arch.dispatch(ByRuns { left, rows, right, target, sum: Sum::Continued });
+            registers.dispatch(ByRuns { left, rows, right, target, sum: Sum::Continued });
         }
         if self.relu {
-            arch.dispatch(|| y.iter_mut().for_each(|y| *y = rectified(*y)));
+            registers.dispatch(|| y.iter_mut().for_each(|y| *y = rectified(*y)));
         }
     }
 
@@ -52,10 +52,10 @@ impl Linear {
     ///
     /// Shapes as in `forward`; slopes as what they are slopes of. `slope_y` loses what ReLU held back.
     pub fn backward(&self, pass: Backward<'_>, scratch: &mut Scratch, learner: &mut Learner<'_>) {
-        let Backward { arch, x, y, slope_y, mut slope_x, rows } = pass;
+        let Backward { registers, x, y, slope_y, mut slope_x, rows } = pass;
         let (inputs, outputs) = (self.inputs, self.outputs);
         if self.relu {
-            arch.dispatch(|| {
+            registers.dispatch(|| {
                 slope_y.iter_mut().zip(y).for_each(|(slope, &y)| *slope = if y <= 0.0 { 0.0 } else { *slope })
             });
         }
@@ -70,21 +70,24 @@ impl Linear {
             let length = band.min(inputs - first);
             if let Some(slope_x) = slope_x.as_deref_mut() {
                 let part = sized(&mut scratch.part, turned.len() / outputs * length);
-                self.slopes_of_inputs(arch, &learner.weights[self.offset..], turned, first..first + length, part);
+                self.slopes_of_inputs(registers, &learner.weights[self.offset..], turned, first..first + length, part);
                 for (row, slope_x) in slope_x.chunks_exact_mut(inputs).enumerate() {
                     let column = part[row / WIDTH * WIDTH * length + row % WIDTH..].iter().step_by(WIDTH);
                     slope_x[first..first + length].iter_mut().zip(column).for_each(|(slope, &part)| *slope = part);
                 }
             }
-            for column in (0..outputs).step_by(WIDTH) {
-                let width = WIDTH.min(outputs - column);
-                let gradient = sized(&mut scratch.gradient, length * width + WIDTH);
+            for (column, count) in pieces(outputs, 2) {
+                let width = WIDTH.min(count);
+                let gradient = sized(&mut scratch.gradient, length * count + WIDTH);
                 let left = Dense { values: &x[first..], stride: inputs, length: rows };
-                let right = Panels { values: &slopes[column * rows..], depth: rows, first: 0, columns: width };
-                let place = Place::Stride(width);
-                let target = Target { values: &mut *gradient, place, panel_stride: 0, overlapping: true };
-                arch.dispatch(ByColumns { left, rows: length, right, target, sum: Sum::Fresh });
-                learner.learn(self.offset + column * inputs + first * width, &mut gradient[..length * width]);
+                let right = Panels { values: &slopes[column * rows..], depth: rows, first: 0, columns: count };
+                let (place, panel_stride) = (Place::Stride(width), length * WIDTH);
+                let target = Target { values: &mut *gradient, place, panel_stride, overlapping: true };
+                registers.dispatch(ByColumns { left, rows: length, right, target, sum: Sum::Fresh });
+                for (panel, gradient) in gradient[..length * count].chunks_exact_mut(length * width).enumerate() {
+                    let column = column + panel * WIDTH;
+                    learner.learn(self.offset + column * inputs + first * width, gradient);
+                }
             }
         }
         let gradient = sized(&mut scratch.gradient, outputs);
@@ -100,7 +103,7 @@ impl Linear {
     /// Shapes: `turned` as `transposed_panels` makes it of `slope_y`, `part` [⌈rows / 16⌉, inputs of the band, 16].
     fn slopes_of_inputs(
         &self,
-        arch: Arch,
+        registers: Registers,
         weight: &[f32],
         turned: &[f32],
         band: std::ops::Range<usize>,
@@ -111,13 +114,13 @@ impl Linear {
         let right = Panels { values: turned, depth: self.outputs, first: 0, columns };
         let (place, panel_stride) = (Place::Stride(WIDTH), band.len() * WIDTH);
         let target = Target { values: part, place, panel_stride, overlapping: false };
-        arch.dispatch(ByRuns { left, rows: band.len(), right, target, sum: Sum::Fresh });
+        registers.dispatch(ByRuns { left, rows: band.len(), right, target, sum: Sum::Fresh });
     }
 }
 
 /// What a stage's backward pass reads and writes.
 pub struct Backward<'a> {
-    pub arch: Arch,
+    pub registers: Registers,
     pub x: &'a [f32],
     pub y: &'a [f32],
     pub slope_y: &'a mut [f32],

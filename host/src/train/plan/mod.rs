@@ -16,6 +16,7 @@ mod operands;
 mod order;
 mod patches;
 mod pool;
+mod registers;
 mod scratch;
 #[cfg(test)]
 mod tests;
@@ -106,24 +107,24 @@ impl PlanTrainer {
         let examples = self.data.part(part);
         self.labels.clear();
         self.labels.extend(rows.iter().map(|&row| examples.labels[row as usize]));
-        let (arch, width) = (self.network.arch, self.data.width());
+        let (registers, width) = (self.network.registers, self.data.width());
         let features = self.network.features(rows.len());
-        arch.dispatch(|| examples.features.gather(rows, width, features));
+        registers.dispatch(|| examples.features.gather(rows, width, features));
         self.network.forward(&self.weights, rows.len());
     }
 
     /// One step; the sum of the losses of its batch.
     fn step(&mut self, rows: &[u32], update: &Update<'_>) -> f64 {
         self.forward(Part::Train, rows);
-        let (arch, outputs) = (self.network.arch, self.network.outputs());
+        let (registers, outputs) = (self.network.registers, self.network.outputs());
         let (logits, slopes) = self.network.logits_and_slopes(rows.len());
         let scale = 1.0 / rows.len() as f64;
         let each = logits.chunks_exact(outputs).zip(slopes.chunks_exact_mut(outputs)).zip(&self.labels);
         let loss =
             |((logits, slope), &label): ((&[f32], &mut [f32]), &u32)| row_loss(logits, label, Some((slope, scale)));
-        let loss_sum = arch.dispatch(|| each.map(loss).sum::<f64>());
+        let loss_sum = registers.dispatch(|| each.map(loss).sum::<f64>());
         let PlanTrainer { network, weights, velocity, gradient, .. } = self;
-        let mut learner = Learner { arch: network.arch, update, weights, velocity, gradient };
+        let mut learner = Learner { registers: network.registers, update, weights, velocity, gradient };
         network.backward(rows.len(), &mut learner);
         learner.finish();
         loss_sum

@@ -10,8 +10,8 @@ use super::linear::{Backward, Linear};
 use super::order::Order;
 use super::patches::{Form, Input};
 use super::pool::Pool;
+use super::registers::Registers;
 use super::scratch::Scratch;
-use pulp::Arch;
 
 /// A layer with what is fused into it.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ enum Stage {
 #[derive(Debug)]
 pub struct Network {
     /// Registers that products run in; results do not depend on them.
-    pub(super) arch: Arch,
+    pub(super) registers: Registers,
     stages: Vec<Stage>,
     /// One for each tensor, in flat order.
     orders: Vec<Order>,
@@ -47,7 +47,7 @@ impl Network {
         let Compiler { stages, orders, .. } = compiler;
         let buffers = stages.len() + 1;
         Network {
-            arch: Arch::new(),
+            registers: Registers::widest(),
             choices: vec![Vec::new(); stages.len()],
             stages,
             orders,
@@ -104,10 +104,10 @@ impl Network {
             let (before, after) = self.values.split_at_mut(i + 1);
             let (x, y) = (&before[i][..rows * stage.input_len()], &mut after[0][..rows * stage.output_len()]);
             match stage {
-                Stage::Linear(linear) => linear.forward(self.arch, weights, x, y, rows),
+                Stage::Linear(linear) => linear.forward(self.registers, weights, x, y, rows),
                 Stage::Conv(conv) => {
                     let choices = &mut self.choices[i][..rows * stage.choices()];
-                    conv.forward(self.arch, weights, x, y, choices, &mut self.scratch);
+                    conv.forward(self.registers, weights, x, y, choices, &mut self.scratch);
                 }
             }
         }
@@ -133,7 +133,7 @@ impl Network {
                 Some(&mut slope_x[..rows * stage.input_len()])
             };
             let pass = Backward {
-                arch: self.arch,
+                registers: self.registers,
                 x: &self.values[i][..rows * stage.input_len()],
                 y: &self.values[i + 1][..rows * stage.output_len()],
                 slope_y: &mut after[0][..rows * stage.output_len()],

@@ -1,5 +1,6 @@
 //! The plan held to the Burn module: same weights, same batches, the same numbers within rounding.
 
+use super::registers::Registers;
 use super::{Layer, Layers, PlanTrainer};
 use crate::config::{self, ModelName};
 use crate::data::{Dataset, Examples, Features};
@@ -13,7 +14,6 @@ use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use pulp::Arch;
 use std::sync::Arc;
 
 /// A model and the shape of its samples.
@@ -304,11 +304,11 @@ fn every_width_of_registers_trains_to_the_same_bits() {
         let whole = TensorInfo { name: "all".into(), shape, role: TensorRole::Weight, offset: 0 };
         let layout = Layout { tensors: vec![whole] };
         let rows = rows();
-        let results: Vec<_> = archs()
+        let results: Vec<_> = all_registers()
             .into_iter()
-            .map(|arch| {
+            .map(|registers| {
                 let mut plan = PlanTrainer::new(&layers, &layout, case.data()).unwrap();
-                plan.network.arch = arch;
+                plan.network.registers = registers;
                 let change: Change = |task| (task.momentum, task.terms) = (0.5, &[Term::Prox { mu: 0.1 }]);
                 let (weights, report) = train(&mut plan, &task(&start, &rows, 6, change));
                 let score = plan.evaluate(&weights, Part::Test, &rows).unwrap();
@@ -317,17 +317,17 @@ fn every_width_of_registers_trains_to_the_same_bits() {
                 (bits, report.loss.to_bits(), score.loss_sum.to_bits(), score.correct)
             })
             .collect();
-        for (arch, result) in archs().into_iter().zip(&results) {
-            assert!(*result == results[0], "{}: {arch:?} differs from the machine's own registers", case.name);
+        for (registers, result) in all_registers().into_iter().zip(&results) {
+            assert!(*result == results[0], "{}: {registers:?} differs from the machine's own registers", case.name);
         }
     }
 }
 
 /// The machine's own registers, plain scalar code, and what lies between.
-fn archs() -> Vec<Arch> {
-    let mut found = vec![Arch::new(), Arch::Scalar];
+fn all_registers() -> Vec<Registers> {
+    let mut found = vec![Registers::widest(), Registers::Found(pulp::Arch::Scalar)];
     #[cfg(target_arch = "x86_64")]
-    found.extend(pulp::x86::V3::try_new().map(Arch::V3));
+    found.extend(pulp::x86::V3::try_new().map(Registers::Avx2));
     found
 }
 

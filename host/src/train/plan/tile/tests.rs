@@ -1,7 +1,8 @@
 //! The order that the module states, held bit for bit to a plain loop on every kind of registers at hand.
 
-use super::super::operands::{Dense, panels_of};
-use super::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH};
+use crate::train::plan::operands::{Dense, panels_of};
+use crate::train::plan::registers::Registers;
+use crate::train::plan::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Values of all signs and of sizes from 2⁻⁸ to 2⁸, so that another order of the sums shows.
@@ -13,7 +14,7 @@ fn values(count: usize, seed: u32) -> Vec<f32> {
 
 /// `f` on registers of every width that this machine has, from plain scalar code to the widest.
 fn on_every_arch(mut f: impl FnMut(&str, &dyn Fn(Case<'_>))) {
-    f("the machine's own", &|case| Arch::new().dispatch(case));
+    f("the machine's own", &|case| Registers::widest().dispatch(case));
     f("scalar", &|case| Arch::Scalar.dispatch(case));
     #[cfg(target_arch = "x86_64")]
     if let Some(v3) = pulp::x86::V3::try_new() {
@@ -34,6 +35,7 @@ struct Case<'a> {
     /// Where the inner index is cut in two.
     cut: usize,
     sum: Sum,
+    overlapping: bool,
     out: &'a mut [f32],
 }
 
@@ -42,13 +44,13 @@ impl WithSimd for Case<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Case { rows, depth, columns, left, by_runs, right, cut, sum, out } = self;
+        let Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping, out } = self;
         let place = Place::Stride(columns);
         let cuts = if cut == 0 { vec![(0, depth)] } else { vec![(0, cut), (cut, depth)] };
         for (first, last) in cuts {
             let sum = if first == 0 { sum } else { Sum::Continued };
             let right = Panels { values: right, depth, first, columns };
-            let target = Target { values: &mut *out, place, panel_stride: WIDTH, overlapping: false };
+            let target = Target { values: &mut *out, place, panel_stride: WIDTH, overlapping };
             if by_runs {
                 let left = Dense { values: &left[first..], stride: depth, length: last - first };
                 ByRuns { left, rows, right, target, sum }.with_simd(simd);
@@ -90,11 +92,12 @@ fn every_width_of_registers_gives_the_bits_of_a_plain_loop_of_multiply_adds() {
             let cuts = if sum == Sum::Added { vec![0] } else { vec![0, depth / 3] };
             for (cut, by_runs) in cuts.into_iter().flat_map(|cut| [(cut, true), (cut, false)]) {
                 on_every_arch(|arch, run| {
-                    let mut out = before.clone();
+                    let mut result = before.clone();
                     let left = if by_runs { &a } else { &columns_of_a };
-                    run(Case { rows, depth, columns, left, by_runs, right: &panels, cut, sum, out: &mut out });
+                    let (right, overlapping, out) = (&panels, false, &mut result[..]);
+                    run(Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping, out });
                     let what = format!("{arch}: {rows} × {depth} × {columns}, {sum:?}, cut {cut}, by runs {by_runs}");
-                    assert_eq!(bits(&out), bits(&expected), "{what}");
+                    assert_eq!(bits(&result), bits(&expected), "{what}");
                     seen += 1;
                 });
             }
@@ -116,16 +119,14 @@ fn another_order_would_show() {
 fn overlapping_rows_leave_each_the_width_of_its_panel() {
     let (rows, depth, columns) = (9, 4, 10);
     let (a, b) = (values(depth * rows, 1), values(depth * columns + WIDTH, 2));
-    on_every_arch(|arch, _| {
+    on_every_arch(|arch, run| {
         let mut out = vec![f32::NAN; rows * columns + WIDTH];
-        let left = Dense { values: &a, stride: rows, length: depth };
-        let right = Panels { values: &b, depth, first: 0, columns };
-        let target = Target { values: &mut out, place: Place::Stride(columns), panel_stride: 0, overlapping: true };
-        Arch::new().dispatch(ByColumns { left, rows, right, target, sum: Sum::Fresh });
-        for at in 0..rows * columns {
-            let chain =
-                (0..depth).fold(0f32, |s, k| a[k * rows + at / columns].mul_add(b[k * columns + at % columns], s));
-            assert_eq!(out[at].to_bits(), chain.to_bits(), "{arch}, element {at}");
+        let (left, right, by_runs, cut, sum) = (&a[..], &b[..], false, 0, Sum::Fresh);
+        run(Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping: true, out: &mut out });
+        for (at, value) in out[..rows * columns].iter().enumerate() {
+            let (row, column) = (at / columns, at % columns);
+            let chain = (0..depth).fold(0f32, |s, k| a[k * rows + row].mul_add(b[k * columns + column], s));
+            assert_eq!(value.to_bits(), chain.to_bits(), "{arch}, element {at}");
         }
     });
 }
