@@ -1,11 +1,12 @@
 //! The plan held to the Burn module: same weights, same batches, the same numbers within rounding.
 
-use super::{Layer, Layers};
+use super::registers::Registers;
+use super::{Layer, Layers, PlanTrainer};
 use crate::config::{self, ModelName};
 use crate::data::{Dataset, Examples, Features};
 use crate::train::{
-    BatchOrder, BurnModel, EVALUATION_BATCH, LocalModel, LocalReport, LocalTask, Model, Part, Term, Trainer,
-    model_from_config, model_through_burn,
+    BatchOrder, BurnModel, EVALUATION_BATCH, Layout, LocalModel, LocalReport, LocalTask, Model, Part, TensorInfo,
+    TensorRole, Term, Trainer, model_from_config, model_through_burn,
 };
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -273,6 +274,61 @@ fn a_result_has_the_same_bits_after_another_client_on_another_thread_and_in_anot
         let (_, [mut fresh, _]) = case.trainers();
         assert_eq!(first, train(&mut *fresh, &this), "{}: in another trainer", case.name);
     }
+}
+
+/// Lists whose layers are wide and narrow, with panels that are whole, half and less than half full.
+fn lists() -> [(Case, Layers); 3] {
+    let linear = |layers: Layers, outputs| layers.then(Layer::Linear { outputs });
+    let hidden = |layers, outputs| linear(layers, outputs).then(Layer::Relu);
+    let conv = |layers: Layers, outputs| {
+        layers.then(Layer::Conv { outputs, kernel: 5, padding: 2 }).then(Layer::Relu).then(Layer::MaxPool)
+    };
+    let cnn = conv(conv(Layers::image([1, 9, 9]), 18), 33).then(Layer::Flatten);
+    [
+        (Case { name: "stack", sample: &[2, 7, 11], classes: 3, ..CASES[4] }, Stack::layers()),
+        (Case { name: "cnn", ..CASES[4] }, linear(hidden(cnn, 40), 10)),
+        (
+            Case { name: "mlp", sample: &[150], classes: 2, ..CASES[4] },
+            linear(hidden(hidden(Layers::features(150), 100), 21), 1),
+        ),
+    ]
+}
+
+/// What makes results equal across machines: whichever registers a processor has, no bit of a result changes.
+#[test]
+fn every_width_of_registers_trains_to_the_same_bits() {
+    for (case, layers) in lists() {
+        let count: usize = layers.parameter_shapes().iter().map(|shape| shape.iter().product::<usize>()).sum();
+        let start: Vec<f32> = (0..count).map(|i| ((i * 7919 % 1009) as f32 - 504.0) * 1e-4).collect();
+        let shape = vec![count];
+        let whole = TensorInfo { name: "all".into(), shape, role: TensorRole::Weight, offset: 0 };
+        let layout = Layout { tensors: vec![whole] };
+        let rows = rows();
+        let results: Vec<_> = all_registers()
+            .into_iter()
+            .map(|registers| {
+                let mut plan = PlanTrainer::new(&layers, &layout, case.data()).unwrap();
+                plan.network.registers = registers;
+                let change: Change = |task| (task.momentum, task.terms) = (0.5, &[Term::Prox { mu: 0.1 }]);
+                let (weights, report) = train(&mut plan, &task(&start, &rows, 6, change));
+                let score = plan.evaluate(&weights, Part::Test, &rows).unwrap();
+                assert!(weights.iter().all(|w| w.is_finite()) && weights != start, "{}", case.name);
+                let bits: Vec<u32> = weights.iter().map(|w| w.to_bits()).collect();
+                (bits, report.loss.to_bits(), score.loss_sum.to_bits(), score.correct)
+            })
+            .collect();
+        for (registers, result) in all_registers().into_iter().zip(&results) {
+            assert!(*result == results[0], "{}: {registers:?} differs from the machine's own registers", case.name);
+        }
+    }
+}
+
+/// The machine's own registers, plain scalar code, and what lies between.
+fn all_registers() -> Vec<Registers> {
+    let mut found = vec![Registers::widest(), Registers::Found(pulp::Arch::Scalar)];
+    #[cfg(target_arch = "x86_64")]
+    found.extend(pulp::x86::V3::try_new().map(Registers::Avx2));
+    found
 }
 
 #[test]
