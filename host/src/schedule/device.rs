@@ -44,7 +44,8 @@ impl DeviceEngine {
     ) -> Result<Vec<ClientReport>> {
         let trained = self.train(job, stack)?;
         // Each place is emptied by the agent that takes its client.
-        let queue: Vec<_> = stack.iter().zip(trained).map(|(task, trained)| (*task, Mutex::new(Some(trained)))).collect();
+        let queue: Vec<_> =
+            stack.iter().zip(trained).map(|(task, trained)| (*task, Mutex::new(Some(trained)))).collect();
         self.executor.each(&mut self.agents, &queue, progress, |agent, (task, trained)| {
             let trained = trained.lock().unwrap_or_else(PoisonError::into_inner).take();
             agent.trained(job, task, trained.expect("each client of the queue is taken once"))
@@ -109,7 +110,7 @@ mod tests {
     #[test]
     fn stacks_of_any_size_bring_back_what_one_client_after_another_does() {
         let data = Arc::new(crate::data::load(&config::Data::default()).unwrap());
-        let model = config::Model { name: ModelName::Mlp, hidden: Some(vec![300]), init: None };
+        let model = config::Model { name: ModelName::Mlp, hidden: Some(vec![600]), init: None };
         let model = model_from_config(&model, &data).unwrap();
         let spec = AgentSpec {
             model: model.clone(),

@@ -116,13 +116,7 @@ impl<M: LocalModel> BurnTrainer<M> {
     }
 
     /// Sum of the losses of a batch, and `factor` times the gradient of their mean.
-    pub(super) fn gradients(
-        &self,
-        module: &M,
-        rows: &[u32],
-        device: &Device,
-        factor: f64,
-    ) -> Result<(f64, Gradients)> {
+    pub(super) fn gradients(&self, module: &M, rows: &[u32], device: &Device, factor: f64) -> Result<(f64, Gradients)> {
         let labels = self.labels(Part::Train, rows);
         let logits = module.forward(self.features(Part::Train, rows, device));
         self.check_logits(&logits, rows.len())?;

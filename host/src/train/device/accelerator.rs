@@ -44,7 +44,9 @@ impl Accelerator {
             Err(why) => {
                 return Err(Fault::new(
                     Kind::Data,
-                    format!("opening the device `{choice}` through {api} — {why}; check its driver, or use `--device cpu`"),
+                    format!(
+                        "opening the device `{choice}` through {api} — {why}; check its driver, or use `--device cpu`"
+                    ),
                 ));
             }
         };
@@ -87,11 +89,17 @@ fn graphics(index: Option<usize>) -> Result<(Device, &'static str, usize)> {
         return Err(match (index, list.is_empty()) {
             (Some(index), false) => Fault::new(
                 Kind::Config,
-                format!("config `host.device = \"gpu:{index}\"`: no adapter has this index; there is {}", list.join(", ")),
+                format!(
+                    "config `host.device = \"gpu:{index}\"`: no adapter has this index; there is {}",
+                    list.join(", ")
+                ),
             ),
             (None, false) => Fault::new(
                 Kind::Data,
-                format!("no GPU was found through Vulkan, Metal or DirectX 12, but only {}; name it, or use `cpu`", list.join(", ")),
+                format!(
+                    "no GPU was found through Vulkan, Metal or DirectX 12, but only {}; name it, or use `cpu`",
+                    list.join(", ")
+                ),
             ),
             (_, true) => Fault::new(
                 Kind::Data,
@@ -119,10 +127,9 @@ fn cuda(index: Option<usize>) -> Result<(Device, &'static str, usize)> {
             Kind::Config,
             format!("config `host.device = \"cuda:{index}\"`: the driver shows {} cards, counted from 0", cards.len()),
         )),
-        (None, _) => Err(Fault::new(
-            Kind::Data,
-            "no CUDA device was found; install NVIDIA's driver, or use `--device cpu`",
-        )),
+        (None, _) => {
+            Err(Fault::new(Kind::Data, "no CUDA device was found; install NVIDIA's driver, or use `--device cpu`"))
+        }
     }
 }
 

@@ -60,7 +60,8 @@ pub trait StackTrainer: Send {
 fn guarded<T>(accelerator: &Accelerator, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<&str>().map(|text| text.to_string());
-        let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".into());
+        let text =
+            text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".into());
         let message = format!(
             "computing on {} — {text}; if it ran out of memory, lower `host.device-memory` or `train.batch-size`",
             accelerator.name()

@@ -116,7 +116,11 @@ impl Network {
     }
 
     /// Downloads parameters of a stack into flat vectors, one a client.
-    pub fn download<'a>(&self, parameters: Parameters, flats: impl IntoIterator<Item = &'a mut Vec<f32>>) -> Result<()> {
+    pub fn download<'a>(
+        &self,
+        parameters: Parameters,
+        flats: impl IntoIterator<Item = &'a mut Vec<f32>>,
+    ) -> Result<()> {
         let mut flats: Vec<&mut Vec<f32>> = flats.into_iter().collect();
         let mut offset = 0;
         for ((order, _), parameter) in self.orders.iter().zip(parameters) {

@@ -84,8 +84,7 @@ impl LayerStack {
             }
             let steps = self.window_steps(&stack).min((longest - done) as usize);
             let Stack { members, batch, .. } = &mut stack;
-            let window =
-                Window::new(members, steps, *batch, self.network.outputs, &mut self.rows, &self.accelerator);
+            let window = Window::new(members, steps, *batch, self.network.outputs, &mut self.rows, &self.accelerator);
             for at in 0..steps {
                 self.step(&mut stack, &window, at, done + at as u64);
             }
@@ -202,7 +201,8 @@ impl LayerStack {
     fn evaluation_rows(&self) -> usize {
         let [all, largest] = self.network.elements();
         let bytes = size_of::<f32>();
-        let fits = (self.accelerator.largest_tensor / (largest * bytes)).min(self.accelerator.memory / 2 / (all * bytes));
+        let fits =
+            (self.accelerator.largest_tensor / (largest * bytes)).min(self.accelerator.memory / 2 / (all * bytes));
         fits.clamp(1, EVALUATION_ROWS)
     }
 }

@@ -2,6 +2,7 @@
 //! reaches one.
 
 use super::{Accelerator, StackTrainer};
+use crate::config::DeviceChoice;
 use crate::train::plan::tests::{CASES, CHANGES, Case, Stack, near, rows, task, train};
 use crate::train::{BatchOrder, BurnModel, LocalModel, LocalReport, LocalTask, Model, Part, Term};
 use burn::module::Module;
@@ -13,14 +14,21 @@ use burn::tensor::{Int, Tensor};
 ///
 /// Where a GPU must be there, `COLLA_REQUIRE_GPU` says so and its absence fails.
 fn accelerators() -> Vec<Accelerator> {
-    let mut found = vec![Accelerator::processor(256)];
-    #[cfg(feature = "gpu")]
-    match Accelerator::open(crate::config::DeviceChoice::Gpu(Some(0)), 256) {
-        Ok(adapter) => found.extend(adapter),
-        Err(error) if std::env::var_os("COLLA_REQUIRE_GPU").is_none() => eprintln!("no test on a GPU: {error}"),
+    std::iter::once(Accelerator::processor(256)).chain(adapter()).collect()
+}
+
+fn adapter() -> Option<Accelerator> {
+    if !cfg!(feature = "gpu") {
+        return None;
+    }
+    match Accelerator::open(DeviceChoice::Gpu(Some(0)), 256) {
+        Ok(adapter) => adapter,
+        Err(error) if std::env::var_os("COLLA_REQUIRE_GPU").is_none() => {
+            eprintln!("no test on a GPU: {error}");
+            None
+        }
         Err(error) => panic!("COLLA_REQUIRE_GPU is set, but {error}"),
     }
-    found
 }
 
 fn train_stack(trainer: &mut dyn StackTrainer, tasks: &[LocalTask<'_>]) -> Vec<(Vec<f32>, LocalReport)> {
@@ -32,13 +40,7 @@ fn train_stack(trainer: &mut dyn StackTrainer, tasks: &[LocalTask<'_>]) -> Vec<(
 
 /// Weights within `tolerance` of the update, losses within 1e-4, everything else equal.
 #[track_caller]
-fn agree(
-    what: &str,
-    model: &dyn Model,
-    start: &[f32],
-    [ours, theirs]: [&(Vec<f32>, LocalReport); 2],
-    tolerance: f64,
-) {
+fn agree(what: &str, model: &dyn Model, start: &[f32], [ours, theirs]: [&(Vec<f32>, LocalReport); 2], tolerance: f64) {
     near(what, model, start, [&ours.0, &theirs.0], tolerance);
     let [our_loss, their_loss] = [ours.1.loss, theirs.1.loss];
     assert!((our_loss - their_loss).abs() <= 1e-4 * their_loss.max(1.0), "{what}: losses {our_loss}, {their_loss}");
@@ -93,7 +95,8 @@ fn clients_of_a_stack_train_as_if_alone() {
             let [model, _] = case.models();
             let start = model.initial_weights(5).unwrap();
             let [toward, slope] = [6, 7].map(|seed| model.initial_weights(seed).unwrap());
-            let shares: Vec<Vec<u32>> = [9u32, 23, 4, 41, 10].iter().map(|n| (0..*n).map(|i| i * 7 % 100).collect()).collect();
+            let shares: Vec<Vec<u32>> =
+                [9u32, 23, 4, 41, 10].iter().map(|n| (0..*n).map(|i| i * 7 % 100).collect()).collect();
             let terms: [&[Term<&[f32]>]; 5] = [
                 &[],
                 &[Term::Prox { mu: 0.5 }, Term::LearningRateScale { factor: 0.5 }],
@@ -129,12 +132,11 @@ fn evaluation_equals_the_plans() {
         for case in &CASES {
             let [model, _] = case.models();
             let weights = model.initial_weights(5).unwrap();
-            let (mut plan, mut stack) = (
-                model.trainer(case.data()).unwrap(),
-                model.stack_trainer(case.data(), &accelerator).unwrap(),
-            );
+            let (mut plan, mut stack) =
+                (model.trainer(case.data()).unwrap(), model.stack_trainer(case.data(), &accelerator).unwrap());
             let rows: Vec<u32> = (0..2100).map(|i| i % 100).collect();
-            let lists: [(Part, &[u32]); 3] = [(Part::Test, &rows), (Part::Train, &rows[3..20]), (Part::Test, &rows[..1])];
+            let lists: [(Part, &[u32]); 3] =
+                [(Part::Test, &rows), (Part::Train, &rows[3..20]), (Part::Test, &rows[..1])];
             for ((part, rows), ours) in lists.iter().zip(stack.evaluate(&weights, &lists).unwrap()) {
                 let theirs = plan.evaluate(&weights, *part, rows).unwrap();
                 assert_eq!((ours.correct, ours.rows), (theirs.correct, theirs.rows), "{}", case.name);
@@ -212,7 +214,7 @@ fn a_stack_is_as_large_as_the_memory_allows_and_never_empty() {
         model.stack_trainer(case.data(), &accelerator).unwrap().capacity(batch_size, terms)
     };
     let mlp = &CASES[2];
-    // 918 weights and 2·15 + 4·(33 + 17 + 10) elements a row: 6·918 + 10·270 values of 4 bytes in 32 MiB.
+    // 1,286 weights and 2·15 + 4·(33 + 17 + 10) elements a row: 6·1,286 + 10·270 values of 4 bytes in 32 MiB.
     assert_eq!(mlp.models()[0].layout().len(), 15 * 33 + 33 + 33 * 17 + 17 + 17 * 10 + 10);
     assert_eq!(capacity(mlp, 64, 10, false), (32 << 20) / (4 * (6 * 1286 + 2700)));
     assert!(capacity(mlp, 64, 10, true) < capacity(mlp, 64, 10, false));
@@ -231,7 +233,6 @@ fn a_model_for_other_data_is_refused_with_both_values() {
 #[cfg(feature = "gpu")]
 #[test]
 fn a_software_rasterizer_is_used_by_its_index_alone_and_an_absent_adapter_is_refused() {
-    use crate::config::DeviceChoice;
     let open = |index| Accelerator::open(DeviceChoice::Gpu(index), 64);
     let absent = open(Some(60_000)).err().expect("nobody has so many").to_string();
     assert!(absent.contains("gpu:60000") || absent.contains("no GPU was found"), "{absent}");

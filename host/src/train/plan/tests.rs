@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// A model and the shape of its samples.
 pub struct Case {
     pub name: &'static str,
-    model: ModelName,
-    hidden: &'static [usize],
+    pub model: ModelName,
+    pub hidden: &'static [usize],
     pub sample: &'static [usize],
     pub classes: usize,
 }
