@@ -19,10 +19,11 @@ mod pool;
 mod registers;
 mod scratch;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod tile;
 
-pub use layers::{Layer, Layers};
+pub use layers::{Layer, Layers, Shape};
+pub use order::Order;
 
 use super::batch_order::Batches;
 use super::classification::{is_hit, on_grid, row_loss};
@@ -53,18 +54,24 @@ pub struct PlanTrainer {
     labels: Vec<u32>,
 }
 
+/// That a model made for samples and outputs of these sizes suits the data.
+pub(super) fn check_data(made_for: [usize; 2], data: &Dataset) -> Result<()> {
+    let found = [data.width(), data.num_outputs()];
+    if made_for == found {
+        return Ok(());
+    }
+    let message = format!(
+        "model: it was made for samples of {} values and {} outputs, `{}` has {} and needs {}; make it for this data",
+        made_for[0], made_for[1], data.name, found[0], found[1]
+    );
+    Err(Fault::new(Kind::Config, message))
+}
+
 impl PlanTrainer {
     /// Errors: `Kind::Config` if the data's samples or classes are not those that the model was made for.
     pub fn new(layers: &Layers, layout: &Layout, data: Arc<Dataset>) -> Result<Self> {
         let network = Network::new(layers);
-        let (made_for, found) = ([network.inputs(), network.outputs()], [data.width(), data.num_outputs()]);
-        if made_for != found {
-            let message = format!(
-                "model: it was made for samples of {} values and {} outputs, `{}` has {} and needs {}; make it for this data",
-                made_for[0], made_for[1], data.name, found[0], found[1]
-            );
-            return Err(Fault::new(Kind::Config, message));
-        }
+        check_data([network.inputs(), network.outputs()], &data)?;
         Ok(PlanTrainer {
             network,
             data,

@@ -17,15 +17,15 @@ use burn::tensor::{Device, Tensor};
 use std::sync::Arc;
 
 /// A model and the shape of its samples.
-struct Case {
-    name: &'static str,
-    model: ModelName,
-    hidden: &'static [usize],
-    sample: &'static [usize],
-    classes: usize,
+pub struct Case {
+    pub name: &'static str,
+    pub model: ModelName,
+    pub hidden: &'static [usize],
+    pub sample: &'static [usize],
+    pub classes: usize,
 }
 
-const CASES: [Case; 7] = [
+pub const CASES: [Case; 7] = [
     Case { name: "logistic", model: ModelName::Logistic, hidden: &[], sample: &[13], classes: 5 },
     Case { name: "binary logistic", model: ModelName::Logistic, hidden: &[], sample: &[7], classes: 2 },
     Case { name: "mlp", model: ModelName::Mlp, hidden: &[33, 17], sample: &[3, 5], classes: 10 },
@@ -37,9 +37,9 @@ const CASES: [Case; 7] = [
 ];
 
 /// Changes a task from plain steps with batches of 10.
-type Change = fn(&mut LocalTask<'_>);
+pub type Change = fn(&mut LocalTask<'_>);
 
-const CHANGES: [(&str, Change); 6] = [
+pub const CHANGES: [(&str, Change); 6] = [
     // 41 rows: the last batch of an epoch has one.
     ("batches of 10", |_| ()),
     ("batches of 1", |task| task.batch_size = 1),
@@ -53,7 +53,7 @@ const CHANGES: [(&str, Change); 6] = [
 ];
 
 impl Case {
-    fn data(&self) -> Arc<Dataset> {
+    pub fn data(&self) -> Arc<Dataset> {
         let width = self.sample.iter().product::<usize>() as u32;
         let mix = |i: u32| (i ^ 0x5bd1).wrapping_mul(2_654_435_761) >> 16;
         let values = (0..100 * width).map(|i| (mix(i) ^ mix(i / 7)) as u8).collect();
@@ -71,7 +71,7 @@ impl Case {
         })
     }
 
-    fn models(&self) -> [Arc<dyn Model>; 2] {
+    pub fn models(&self) -> [Arc<dyn Model>; 2] {
         let config = config::Model { name: self.model, hidden: Some(self.hidden.to_vec()), init: None };
         [model_from_config, model_through_burn].map(|make| make(&config, &self.data()).unwrap())
     }
@@ -87,7 +87,7 @@ impl Case {
 /// What no shipped model has: kernels of even and odd sides with all kinds of padding, a convolution whose output goes
 /// on as it is, one rectified without a pool, one pooled without ReLU.
 #[derive(Module, Debug)]
-struct Stack {
+pub struct Stack {
     convs: Vec<Conv2d>,
     pool: MaxPool2d,
     linear: Linear,
@@ -96,7 +96,7 @@ struct Stack {
 const STACK: [(usize, usize, usize); 4] = [(5, 3, 0), (4, 2, 1), (6, 3, 2), (7, 4, 1)];
 
 impl Stack {
-    fn new(device: &Device) -> Self {
+    pub fn new(device: &Device) -> Self {
         let inputs = [2].into_iter().chain(STACK.iter().map(|layer| layer.0));
         let conv = |(inputs, (outputs, kernel, padding))| {
             Conv2dConfig::new([inputs, outputs], [kernel, kernel])
@@ -111,7 +111,7 @@ impl Stack {
         }
     }
 
-    fn layers() -> Layers {
+    pub fn layers() -> Layers {
         let conv = |layers: Layers, i: usize| {
             let (outputs, kernel, padding) = STACK[i];
             layers.then(Layer::Conv { outputs, kernel, padding })
@@ -134,11 +134,11 @@ impl LocalModel for Stack {
     }
 }
 
-fn rows() -> Vec<u32> {
+pub fn rows() -> Vec<u32> {
     (0..41).map(|i| i * 37 % 100).collect()
 }
 
-fn task<'a>(start: &'a [f32], rows: &'a [u32], steps: u64, change: Change) -> LocalTask<'a> {
+pub fn task<'a>(start: &'a [f32], rows: &'a [u32], steps: u64, change: Change) -> LocalTask<'a> {
     let mut task = LocalTask {
         start,
         rows,
@@ -155,7 +155,7 @@ fn task<'a>(start: &'a [f32], rows: &'a [u32], steps: u64, change: Change) -> Lo
     task
 }
 
-fn train(trainer: &mut dyn Trainer, task: &LocalTask<'_>) -> (Vec<f32>, LocalReport) {
+pub fn train(trainer: &mut dyn Trainer, task: &LocalTask<'_>) -> (Vec<f32>, LocalReport) {
     let mut out = vec![f32::NAN; task.start.len()];
     let report = trainer.train(task, &mut out).unwrap();
     (out, report)
@@ -167,7 +167,7 @@ fn norm(values: impl Iterator<Item = f32>) -> f64 {
 
 /// ‖ours − theirs‖ against `tolerance` times the norm of the update, for each tensor by itself.
 #[track_caller]
-fn near(what: &str, model: &dyn Model, start: &[f32], [ours, theirs]: [&[f32]; 2], tolerance: f64) {
+pub fn near(what: &str, model: &dyn Model, start: &[f32], [ours, theirs]: [&[f32]; 2], tolerance: f64) {
     for tensor in &model.layout().tensors {
         let range = tensor.offset..tensor.offset + tensor.len();
         let difference = norm(range.clone().map(|i| ours[i] - theirs[i]));
