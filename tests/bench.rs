@@ -156,7 +156,8 @@ fn accuracies_are_compared_by_welchs_interval() {
     };
     // Means 0.91, 0.92 and 0.95, every sd 0.01, three seeds: the error of a difference is 0.01·sqrt(2/3), with 4 degrees
     // of freedom; times 2.776 that is 0.0227.
-    let runs = [seeds("colla", &[0.90, 0.91, 0.92]), seeds("near", &[0.91, 0.92, 0.93]), seeds("far", &[0.94, 0.95, 0.96])];
+    let runs =
+        [seeds("colla", &[0.90, 0.91, 0.92]), seeds("near", &[0.91, 0.92, 0.93]), seeds("far", &[0.94, 0.95, 0.96])];
     let table = table(&Lab::new(), &runs.concat());
     assert_eq!(cells(&table, &["t3", "colla"])[2..4], ["3", "0.9100 ± 0.0100"], "{table}");
     assert_eq!(cells(&table, &["t3", "near"])[4..6], ["-0.0100 ± 0.0227", "within the spread"], "{table}");
@@ -193,7 +194,8 @@ fn bench_runs_the_program_and_writes_each_run_down() {
 #[test]
 fn batches_are_those_of_the_round_and_every_row_comes_once_an_epoch() {
     let lab = Lab::new();
-    let config = lab.write("config.toml", "[partition]\nkind = \"iid\"\nnum-clients = 10\n[federation]\nfraction-train = 0.3\n");
+    let config =
+        lab.write("config.toml", "[partition]\nkind = \"iid\"\nnum-clients = 10\n[federation]\nfraction-train = 0.3\n");
     let config = config.to_str().expect("a path");
     let flags = ["--set", "train.local-epochs=2", "--set", "train.batch-size=100"];
     let listed = |round: &str| {
@@ -248,7 +250,7 @@ fn the_commands_of_the_performance_page_have_the_flags_that_they_use() {
             _ => continue,
         };
         for flag in words.iter().filter(|word| word.starts_with("--")) {
-            assert!(help.contains(&format!("{flag} ")), "`{}`: no {flag} in\n{help}", words.join(" "));
+            assert!(help.split_whitespace().any(|word| word == *flag), "`{}`: no {flag} in\n{help}", words.join(" "));
         }
         for file in words.iter().filter(|word| word.starts_with("examples/")) {
             assert!(root().join(file).is_file(), "`{}`: no {file}", words.join(" "));

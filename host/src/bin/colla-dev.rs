@@ -56,7 +56,7 @@ enum Task {
     /// Interpret the unsafe code of the SDK and of the native loader with Miri, which finds undefined behaviour
     Miri,
     /// Measure the tasks of examples/tasks, beside other programs where they are there, and print tables
-    Bench(bench::Arguments),
+    Bench(Box<bench::Arguments>),
     /// Print cohort, rows and batch order of a round as JSON lines, without training
     Batches(batches::Arguments),
 }

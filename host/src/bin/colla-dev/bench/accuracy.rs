@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 /// 0.975 quantiles of Student's t for 1, 2, … degrees of freedom; the last one serves for more, which widens the interval.
 const QUANTILES: [f64; 20] = [
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110,
-    2.101, 2.093, 2.086,
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120,
+    2.110, 2.101, 2.093, 2.086,
 ];
 
 /// Mean and squared standard error of a program's accuracies.

@@ -26,7 +26,7 @@ impl Group<'_> {
     }
 
     fn range(&self, value: fn(&Run) -> Option<f64>) -> String {
-        let values = || self.runs.iter().filter_map(|run| value(run));
+        let values = || self.runs.iter().filter_map(move |run| value(run));
         format!("{}–{}", number(values().reduce(f64::min)), number(values().reduce(f64::max)))
     }
 }
@@ -83,7 +83,8 @@ fn groups<'a>(runs: &[&'a Run]) -> Vec<Group<'a>> {
         runs.iter().filter_map(|run| Some((run.task?, !run.is_colla(), run.peer.as_str()))).collect();
     let mut groups: Vec<Group<'a>> = Vec::new();
     for (task, _, peer) in keys {
-        let all = || runs.iter().copied().filter(move |run| run.task == Some(task) && run.peer == peer && !run.failed());
+        let all =
+            || runs.iter().copied().filter(move |run| run.task == Some(task) && run.peer == peer && !run.failed());
         let clean: Vec<&Run> = all().filter(|run| run.clean).collect();
         let group = match clean.is_empty() {
             false => Group { task, peer, runs: clean, clean: true },
