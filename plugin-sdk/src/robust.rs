@@ -127,8 +127,8 @@ pub fn mean_around_median(sorted: &[[f32; LANES]], count: usize) -> [f32; LANES]
     for (j, values) in sorted.iter().enumerate() {
         let reached = if j < count { [true; LANES] } else { passed(j - count) };
         let left_behind = if j + count < sorted.len() { passed(j) } else { [false; LANES] };
-        for lane in 0..LANES {
-            sums[lane] += if reached[lane] & !left_behind[lane] { values[lane] } else { 0.0 };
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            *sum += if reached[lane] & !left_behind[lane] { values[lane] } else { 0.0 };
         }
     }
     sums.map(|sum| sum / count as f32)

@@ -143,6 +143,28 @@ mod tests {
         assert_eq!(states, [[-0.25]]);
     }
 
+    /// Three clients with Lₖ(w) = (bₖ/2)·(w − cₖ)², each minimised exactly: w tends to the minimum of the sum, Σ bc / Σ b,
+    /// which FedAvg's fixed point is not.
+    #[test]
+    fn on_unlike_quadratics_the_fixed_point_is_the_common_minimum() {
+        let (b, c, alpha) = ([1.0f32, 2.0, 5.0], [-1.0f32, 4.0, 0.5], 0.5f32);
+        let mut plugin = plugin(f64::from(alpha));
+        begin(&mut plugin, 3, 3).unwrap();
+        let (mut w, mut h, mut g) = (vec![0.0f32], [vec![0.0f32]], [0.0f32; 3]);
+        for _ in 0..300 {
+            let mut update = 0.0;
+            for (k, g) in g.iter_mut().enumerate() {
+                let local = (b[k] * c[k] + *g + alpha * w[0]) / (b[k] + alpha);
+                let mut state = [vec![*g]];
+                plugin.client_end(&[local], &w, &mut state, 0, [1.0, 0.1]).unwrap();
+                *g = state[0][0];
+                update += (local - w[0]) / 3.0;
+            }
+            w = plugin.step(&w, &[update], &mut h).unwrap();
+        }
+        assert!((w[0] - (-1.0 + 8.0 + 2.5) / 8.0).abs() < 1e-4, "{w:?}");
+    }
+
     #[test]
     fn a_step_before_the_round_and_a_client_without_its_slot_are_refused() {
         assert_eq!(plugin(1.0).step(&[0.0], &[1.0], &mut [vec![0.0]]).unwrap_err().code, status::E_STATE);

@@ -89,6 +89,24 @@ mod tests {
         }
     }
 
+    /// Two clients with Lₖ(w) = (bₖ/2)·(w − cₖ)² and τₖ steps: Δₖ = −qₖ·(w − cₖ) with qₖ = 1 − (1 − η·bₖ)^τₖ, so a sum
+    /// with weights aₖ rests at Σ a·q·c / Σ a·q. The minimum is at Σ n·b·c / Σ n·b.
+    #[test]
+    fn on_unlike_quadratics_its_bias_vanishes_with_the_learning_rate_and_fedavgs_does_not() {
+        let (n, b, c, tau) = ([30.0, 10.0], [1.0, 2.0], [-1.0, 4.0], [2.0, 9.0]);
+        let cohort = [[n[0], tau[0], 0.0, 0.0], [n[1], tau[1], 0.0, 0.0]];
+        let weights = Testbed::<FedNova>::new(&[]).weigh(&cohort).unwrap();
+        let rest = |a: [f64; 2]| (a[0] * c[0] + a[1] * c[1]) / (a[0] + a[1]);
+        let minimum = rest([n[0] * b[0], n[1] * b[1]]);
+        let bias = |a: &[f64], rate: f64| {
+            let moved = |k: usize| a[k] * (1.0 - (1.0 - rate * b[k]).powi(tau[k] as i32));
+            (rest([moved(0), moved(1)]) - minimum).abs()
+        };
+        let (coarse, fine) = (bias(&weights, 1e-2), bias(&weights, 1e-3));
+        assert!((coarse / fine - 10.0).abs() < 0.5 && fine < 0.01, "{coarse} {fine}");
+        assert!(bias(&n, 1e-3) > 1.0, "{}", bias(&n, 1e-3));
+    }
+
     #[test]
     fn a_client_without_a_step_counts_in_the_denominator_only_and_a_round_without_one_is_refused() {
         let cohort = [[30.0, 3.0, 0.3, 0.0], [10.0, 0.0, 0.0, 0.0]];
