@@ -41,9 +41,9 @@ fn main() {
 }
 
 /// Seconds of one call.
-fn seconds(f: impl FnOnce()) -> f64 {
+fn seconds<T>(f: impl FnOnce() -> T) -> f64 {
     let start = Instant::now();
-    f();
+    black_box(f());
     start.elapsed().as_secs_f64()
 }
 
@@ -62,9 +62,9 @@ fn table() {
         while begin.elapsed() < SAMPLED {
             let rate = |multiply_adds: u64, seconds: f64| 2e-9 * multiply_adds as f64 / seconds;
             let task = task(&start, &rows);
-            let train = seconds(|| drop(trainer.train(&task, &mut out).expect("local training")));
+            let train = seconds(|| trainer.train(&task, &mut out).expect("local training"));
             training = training.max(rate(trained * (3 * forward - first), train));
-            let evaluate = seconds(|| drop(trainer.evaluate(&start, Part::Test, &rows).expect("a score")));
+            let evaluate = seconds(|| trainer.evaluate(&start, Part::Test, &rows).expect("a score"));
             evaluation = evaluation.max(rate(evaluated * forward, evaluate));
             let mut multiply_adds = 0;
             let elapsed = seconds(|| multiply_adds = in_widest_registers(Peak));

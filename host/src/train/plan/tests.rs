@@ -253,6 +253,7 @@ fn evaluation_equals_the_burn_modules() {
 
 #[test]
 fn a_result_has_the_same_bits_after_another_client_on_another_thread_and_in_another_trainer() {
+    let mut beyond_numbers = 0;
     for case in &CASES {
         let (start, [mut plan, _]) = case.trainers();
         let (rows, other_rows) = (rows(), (0..100).rev().collect::<Vec<_>>());
@@ -266,7 +267,7 @@ fn a_result_has_the_same_bits_after_another_client_on_another_thread_and_in_anot
             ..task(&start, &other_rows, 9, |_| ())
         };
         let diverged = train(&mut *plan, &that).0;
-        assert!(case.model == ModelName::Logistic || diverged.iter().any(|w| !w.is_finite()), "{}", case.name);
+        beyond_numbers += usize::from(diverged.iter().any(|w| !w.is_finite()));
         plan.evaluate(&diverged, Part::Test, &other_rows).unwrap();
         assert_eq!(first, train(&mut *plan, &this), "{}: after another client", case.name);
         let elsewhere = std::thread::scope(|scope| scope.spawn(|| train(&mut *plan, &this)).join().unwrap());
@@ -274,6 +275,8 @@ fn a_result_has_the_same_bits_after_another_client_on_another_thread_and_in_anot
         let (_, [mut fresh, _]) = case.trainers();
         assert_eq!(first, train(&mut *fresh, &this), "{}: in another trainer", case.name);
     }
+    // Not each does: a logistic regression, or a network whose last unit died on the way.
+    assert!(beyond_numbers > 0, "no model diverged");
 }
 
 /// Lists whose layers are wide and narrow, with panels that are whole, half and less than half full.
