@@ -41,6 +41,7 @@ pub mod math;
 mod parameters;
 mod plan;
 pub mod random;
+pub mod robust;
 pub mod roles;
 mod scan;
 #[cfg(all(any(test, feature = "testing"), not(target_family = "wasm")))]

@@ -1,12 +1,18 @@
 //! Developer commands: `cargo dev plugins` builds the shipped plugins, `--check` proves that the committed files are
 //! what the sources give, `--native` builds the native libraries; plugins in AssemblyScript are built with Node.js, and
-//! `--lang rust` leaves them as they are. `cargo dev curves` measures how cost grows, `cargo dev instructions` counts those of the hot paths. `cargo dev miri` runs the unsafe code of plugin calls under Miri.
+//! `--lang rust` leaves them as they are. `cargo dev miri` runs the unsafe code of plugin calls under Miri. `cargo dev
+//! bench` measures the tasks of `docs/performance.md`, `cargo dev curves` how cost grows; `cargo dev instructions` counts
+//! those of the hot paths; `cargo dev batches` tells other programs what to train on.
 //!
 //! The build is the one that authors use (`colla::plugin::build`), so that the same commit gives the same bytes in every
 //! folder.
 
 #[path = "colla-dev/assemblyscript.rs"]
 mod assemblyscript;
+#[path = "colla-dev/batches.rs"]
+mod batches;
+#[path = "colla-dev/bench/mod.rs"]
+mod bench;
 #[path = "colla-dev/curves.rs"]
 mod curves;
 #[path = "colla-dev/instructions.rs"]
@@ -68,6 +74,10 @@ enum Task {
     },
     /// Interpret the unsafe code of the SDK and of the native loader with Miri, which finds undefined behaviour
     Miri,
+    /// Measure the tasks of examples/tasks, beside other programs where they are there, and print tables
+    Bench(Box<bench::Arguments>),
+    /// Print cohort, rows and batch order of a round as JSON lines, without training
+    Batches(batches::Arguments),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -124,6 +134,8 @@ fn main() -> ExitCode {
             root().and_then(|root| instructions::run(&root, &mode))
         }
         Task::Miri => root().and_then(|root| miri::run(&root)),
+        Task::Bench(arguments) => root().and_then(|root| bench::run(&root, &arguments)),
+        Task::Batches(arguments) => batches::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

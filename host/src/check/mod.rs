@@ -239,8 +239,8 @@ fn measure(report: &mut Report, subject: &Subject, role: Role) {
         Role::Normalize | Role::Post => 1,
         Role::Compress | Role::ServerStep => 2,
         Role::Aggregate if subject.plugin.manifest().reduce == [Reduce::Rows] => inputs::ROWS + 1,
-        // Three honest updates and the own one, for two attackers, and the own one alone.
-        Role::Attack => 2 * 4 + 1,
+        // The honest updates and the own one, for two attackers, and the own one alone.
+        Role::Attack => 2 * (inputs::ROWS - 1) + 1,
         // Local and received weights, twice.
         Role::Client if bench.ends() => 4,
         _ => return,

@@ -6,6 +6,7 @@
 
 mod cache;
 mod check;
+mod device;
 mod keys;
 mod load;
 mod overrides;
@@ -13,6 +14,8 @@ mod resolve;
 
 pub use cache::Cache;
 pub(crate) use check::{MAX_EPOCHS, MAX_STEPS};
+pub use device::DeviceChoice;
+pub(crate) use device::not_built;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -315,12 +318,14 @@ impl Plugin {
     }
 }
 
-/// The machine's side: nothing here changes a result.
+/// The machine's side: nothing here but `device` changes a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Host {
-    /// `cpu`.
+    /// `cpu` (default), `gpu` or `cuda`, the last two with an index where there are several: see [`DeviceChoice`].
     pub device: String,
+    /// MiB of a GPU's memory that training may take, at least 64: how many clients train together. Default 2048.
+    pub device_memory: usize,
     /// Agents, one per thread. 0 (default) means one per core.
     pub threads: usize,
     /// MiB of memory for the updates of a cohort, where a method needs them all at once (cohort × weights × 4 bytes);
@@ -439,6 +444,7 @@ impl Default for Host {
     fn default() -> Self {
         Host {
             device: "cpu".into(),
+            device_memory: 2048,
             threads: 0,
             update_memory: 1024,
             state_memory: 2048,

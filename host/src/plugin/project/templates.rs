@@ -80,6 +80,7 @@ pub static SDK: &[(&str, &str)] = sdk_sources![
     "parameters.rs",
     "plan.rs",
     "random.rs",
+    "robust.rs",
     "roles/aggregate.rs",
     "roles/attack.rs",
     "roles/client.rs",

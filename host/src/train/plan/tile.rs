@@ -1,0 +1,338 @@
+//! Products of matrices in vector registers, every element summed in one fixed order.
+//!
+//! ```text
+//! s ← 0 (or what the place held);   s ← fma(a[i][k], b[k][j], s)  for k = 0, 1, 2, …
+//! ```
+//! A tile is some rows of the left factor times one panel of the right one, sixteen columns wide. Each element of the
+//! result is one chain of fused multiply-adds, rounded once a step, in the order of the inner index. So its bits depend
+//! on the factors alone: not on the width of the registers, nor on how rows, columns or the inner index are cut.
+//!
+//! Where in the flow: under every layer, forward and backward. What it never does: rearrange a factor, touch memory by
+//! unsafe code of ours, or choose by anything but shapes and registers.
+
+use pulp::{Simd, WithSimd};
+use std::array::from_fn;
+
+/// Columns of a panel. Whoever holds a right factor leaves as many elements of room behind it.
+pub const WIDTH: usize = 16;
+
+/// What a sum begins with, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// From zero; overwrites its place.
+    Fresh,
+    /// From what its place holds, so that one chain goes on.
+    Continued,
+    /// From zero; added to its place when it is complete.
+    Added,
+}
+
+/// A left factor whose rows lie in runs: for each segment of the inner index, every row has one of the same length.
+pub trait Runs: Copy {
+    fn segments(&self) -> usize;
+    fn length(&self, segment: usize) -> usize;
+    /// At least `length(segment)` elements.
+    fn run(&self, row: usize, segment: usize) -> &[f32];
+}
+
+/// A left factor whose columns lie in runs.
+pub trait Columns: Copy {
+    /// How many columns: the inner size of the product.
+    fn depth(&self) -> usize;
+    /// Column `k` from `row` on, and whatever lies behind.
+    fn column(&self, k: usize, row: usize) -> &[f32];
+}
+
+/// A right factor in panels: columns 0..16 of all its rows, then columns 16..32, …; the last may be narrower.
+///
+/// Sixteen elements are read at each row of a narrow panel too; what lies beyond its width reaches no result.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a> {
+    pub values: &'a [f32],
+    /// Rows of each panel.
+    pub depth: usize,
+    /// Row that meets the left factor's first element.
+    pub first: usize,
+    pub columns: usize,
+}
+
+/// Where the result goes: row `r` begins at `place`, and `panel_stride` further on for each panel before its own.
+pub struct Target<'a> {
+    pub values: &'a mut [f32],
+    pub place: Place<'a>,
+    pub panel_stride: usize,
+    /// A narrow panel's rows may be stored sixteen wide in ascending order, as what they spill over comes later.
+    pub overlapping: bool,
+}
+
+/// Where each row of a result begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// So far apart.
+    Stride(usize),
+    /// As listed.
+    Listed(&'a [u32]),
+}
+
+impl Place<'_> {
+    #[inline(always)]
+    fn of(self, row: usize) -> usize {
+        match self {
+            Place::Stride(stride) => row * stride,
+            Place::Listed(places) => places[row] as usize,
+        }
+    }
+}
+
+/// `target = left · right`, for the first `rows` rows of a left factor in [`Runs`].
+pub struct ByRuns<'a, A> {
+    pub left: A,
+    pub rows: usize,
+    pub right: Panels<'a>,
+    pub target: Target<'a>,
+    pub sum: Sum,
+}
+
+/// `target = left · right`, for the first `rows` rows of a left factor in [`Columns`].
+pub struct ByColumns<'a, A> {
+    pub left: A,
+    pub rows: usize,
+    pub right: Panels<'a>,
+    pub target: Target<'a>,
+    pub sum: Sum,
+}
+
+/// What the tiles of one panel, or of two side by side, share.
+struct Part<'a, A> {
+    left: A,
+    right: [&'a [f32]; 2],
+    width: usize,
+    sum: Sum,
+    panel_stride: usize,
+    overlapping: bool,
+}
+
+/// The tile function for a number of rows that is known at run time only.
+macro_rules! tile_of {
+    ($rows:expr, [$($n:literal)*], $tile:ident, $vectors:literal, $panels:literal, $arguments:tt) => {
+        match $rows {
+            $($n => $tile::<S, A, $n, $vectors, $panels> $arguments,)*
+            _ => unreachable!("a tile has at most as many rows as the registers allow"),
+        }
+    };
+}
+
+macro_rules! product {
+    ($product:ident, $left:ident, $tile:ident) => {
+        impl<A: $left> WithSimd for $product<'_, A> {
+            type Output = ();
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                let Panels { values, depth, first, columns } = self.right;
+                let Target { values: out, place, panel_stride, overlapping } = self.target;
+                for (column, count) in pieces(columns, const { panels_at_once::<S>() }) {
+                    let width = WIDTH.min(count);
+                    let right = [0, WIDTH].map(|panel| {
+                        let column = if panel < count { column + panel } else { column };
+                        &values[column * depth + first * width..]
+                    });
+                    let part = Part { left: self.left, right, width, sum: self.sum, panel_stride, overlapping };
+                    let out = &mut out[column / WIDTH * panel_stride..];
+                    let mut row = 0;
+                    while row < self.rows {
+                        // Tiles of nearly equal heights, with as many sums as the registers hold: at least eight hide
+                        // the latency of a multiply-add. What does not apply to `S` is not compiled for it.
+                        let left = self.rows - row;
+                        let rows = left.div_ceil(left.div_ceil(const { most_rows::<S>() }));
+                        if const { S::F32_LANES == 16 } {
+                            if count > WIDTH {
+                                tile_of!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], $tile, 1, 2, (simd, &part, row, out, place));
+                            } else {
+                                tile_of!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], $tile, 1, 1, (simd, &part, row, out, place));
+                            }
+                        } else if const { S::F32_LANES == 8 } {
+                            tile_of!(rows, [1 2 3 4 5 6], $tile, 2, 1, (simd, &part, row, out, place));
+                        } else if const { S::F32_LANES == 4 } {
+                            tile_of!(rows, [1 2 3 4 5 6], $tile, 4, 1, (simd, &part, row, out, place));
+                        } else {
+                            tile_of!(rows, [1], $tile, 16, 1, (simd, &part, row, out, place));
+                        }
+                        row += rows;
+                    }
+                }
+            }
+        }
+    };
+}
+
+/// Registers for two panels save loads of the left factor.
+const fn panels_at_once<S: Simd>() -> usize {
+    if S::F32_LANES == 16 { 2 } else { 1 }
+}
+
+const fn most_rows<S: Simd>() -> usize {
+    match S::F32_LANES {
+        16 => 12,
+        4 | 8 => 6,
+        _ => 1,
+    }
+}
+
+/// First column and number of columns of each piece of a matrix in panels: `most` whole panels at a time, then whole
+/// ones, then the narrow one.
+pub fn pieces(columns: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let left = columns - first;
+        let count = [most * WIDTH, WIDTH].into_iter().find(|&count| count <= left).unwrap_or(left);
+        first += count;
+        (count > 0).then_some((first - count, count))
+    })
+}
+
+product!(ByRuns, Runs, tile_of_runs);
+product!(ByColumns, Columns, tile_of_columns);
+
+/// `R` rows, each of `Q` panels in `V` vectors.
+type Sums<S, const R: usize, const V: usize, const Q: usize> = [[[<S as Simd>::f32s; V]; Q]; R];
+
+#[inline(always)]
+fn tile_of_runs<S: Simd, A: Runs, const R: usize, const V: usize, const Q: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    row: usize,
+    out: &mut [f32],
+    place: Place<'_>,
+) {
+    let places: [usize; R] = from_fn(|r| place.of(row + r));
+    let mut sums = begin::<S, A, R, V, Q>(simd, part, out, places);
+    let (left, width) = (part.left, part.width);
+    let mut right: [&[f32]; Q] = from_fn(|q| part.right[q]);
+    for segment in 0..left.segments() {
+        let length = left.length(segment);
+        let runs: [&[f32]; R] = from_fn(|r| &left.run(row + r, segment)[..length]);
+        // Told so once, the compiler need not check each element.
+        assert!(runs.iter().all(|run| run.len() == length), "runs of a segment are equally long");
+        // Apart, because a width that the compiler knows spares it a check in each step.
+        if width == WIDTH {
+            let panels: [&[[f32; WIDTH]]; Q] = right.map(|right| &right.as_chunks().0[..length]);
+            assert!(panels.iter().all(|panel| panel.len() == length), "panels of a piece are equally long");
+            for k in 0..length {
+                step::<S, R, V, Q>(simd, &mut sums, from_fn(|r| runs[r][k]), panels.map(|panel| &panel[k][..]));
+            }
+        } else {
+            for k in 0..length {
+                let right = right.map(|right| &right[k * width..]);
+                step::<S, R, V, Q>(simd, &mut sums, from_fn(|r| runs[r][k]), right);
+            }
+        }
+        right = right.map(|right| &right[length * width..]);
+    }
+    end::<S, A, R, V, Q>(simd, part, out, places, sums);
+}
+
+#[inline(always)]
+fn tile_of_columns<S: Simd, A: Columns, const R: usize, const V: usize, const Q: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    row: usize,
+    out: &mut [f32],
+    place: Place<'_>,
+) {
+    let places: [usize; R] = from_fn(|r| place.of(row + r));
+    let mut sums = begin::<S, A, R, V, Q>(simd, part, out, places);
+    let (left, width, depth) = (part.left, part.width, part.left.depth());
+    let right: [&[f32]; Q] = from_fn(|q| part.right[q]);
+    if width == WIDTH {
+        let panels: [&[[f32; WIDTH]]; Q] = right.map(|right| &right.as_chunks().0[..depth]);
+        assert!(panels.iter().all(|panel| panel.len() == depth), "panels of a piece are equally long");
+        for k in 0..depth {
+            let column = &left.column(k, row)[..R];
+            step::<S, R, V, Q>(simd, &mut sums, from_fn(|r| column[r]), panels.map(|panel| &panel[k][..]));
+        }
+    } else {
+        for k in 0..depth {
+            let column = &left.column(k, row)[..R];
+            step::<S, R, V, Q>(simd, &mut sums, from_fn(|r| column[r]), right.map(|right| &right[k * width..]));
+        }
+    }
+    end::<S, A, R, V, Q>(simd, part, out, places, sums);
+}
+
+/// One link of every chain of a tile.
+#[inline(always)]
+fn step<S: Simd, const R: usize, const V: usize, const Q: usize>(
+    simd: S,
+    sums: &mut Sums<S, R, V, Q>,
+    left: [f32; R],
+    right: [&[f32]; Q],
+) {
+    let right = right.map(|right| S::as_simd_f32s(&right[..V * S::F32_LANES]).0);
+    for r in 0..R {
+        let left = simd.splat_f32s(left[r]);
+        for q in 0..Q {
+            for v in 0..V {
+                sums[r][q][v] = simd.mul_add_f32s(left, right[q][v], sums[r][q][v]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn begin<S: Simd, A, const R: usize, const V: usize, const Q: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    out: &[f32],
+    places: [usize; R],
+) -> Sums<S, R, V, Q> {
+    if part.sum == Sum::Continued {
+        places.map(|place| from_fn(|q| load::<S, V>(&out[place + q * part.panel_stride..][..part.width])))
+    } else {
+        [[[simd.splat_f32s(0.0); V]; Q]; R]
+    }
+}
+
+#[inline(always)]
+fn end<S: Simd, A, const R: usize, const V: usize, const Q: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    out: &mut [f32],
+    places: [usize; R],
+    mut sums: Sums<S, R, V, Q>,
+) {
+    for (place, sums) in places.into_iter().zip(&mut sums) {
+        for (q, sums) in sums.iter_mut().enumerate() {
+            let out = &mut out[place + q * part.panel_stride..];
+            if part.sum == Sum::Added {
+                let before = load::<S, V>(&out[..part.width]);
+                for (sum, before) in sums.iter_mut().zip(before) {
+                    *sum = simd.add_f32s(before, *sum);
+                }
+            }
+            if part.width == WIDTH || part.overlapping {
+                S::as_mut_simd_f32s(&mut out[..V * S::F32_LANES]).0.copy_from_slice(sums);
+            } else {
+                let mut whole = [0.0; WIDTH];
+                S::as_mut_simd_f32s(&mut whole[..V * S::F32_LANES]).0.copy_from_slice(sums);
+                out[..part.width].copy_from_slice(&whole[..part.width]);
+            }
+        }
+    }
+}
+
+/// A row of a panel in whole vectors, with zeros behind it.
+#[inline(always)]
+fn load<S: Simd, const V: usize>(values: &[f32]) -> [S::f32s; V] {
+    if values.len() == WIDTH {
+        let vectors = S::as_simd_f32s(values).0;
+        return from_fn(|v| vectors[v]);
+    }
+    let mut whole = [0.0; WIDTH];
+    whole[..values.len()].copy_from_slice(values);
+    let vectors = S::as_simd_f32s(&whole).0;
+    from_fn(|v| vectors[v])
+}
+
+#[cfg(test)]
+mod tests;
