@@ -137,7 +137,11 @@ fn a_plugin_that_sees_where_ranges_begin_breaks_cuts() {
 
 #[test]
 fn a_rule_that_prefers_the_first_row_breaks_order() {
-    breaks(plugin(&manifest("aggregate", ROWS), OK, COPY_FIRST_ROW), "order", "rows in the order [6, 5, 4, 3, 2, 1, 0]");
+    breaks(
+        plugin(&manifest("aggregate", ROWS), OK, COPY_FIRST_ROW),
+        "order",
+        "rows in the order [6, 5, 4, 3, 2, 1, 0]",
+    );
 }
 
 /// A plugin that makes `rows_out` rows of those that it sees; `decide` is the body of DECIDE.

@@ -207,7 +207,8 @@ fn fedexp_is_fedavg_bit_for_bit_where_its_step_is_one() {
 fn robust_rules_that_expect_nobody_hostile_are_the_uniform_mean() {
     let lab = Lab::new();
     let mean = lab.run("mean", &with(ONE_ROUND, &["fedavg:weights=uniform"]));
-    for plugin in ["mda:f=0", "meamed:f=0", "bulyan:f=0", "centered-clip:tau=1e9", "norm-bound:norm=1e9,weights=uniform"]
+    for plugin in
+        ["mda:f=0", "meamed:f=0", "bulyan:f=0", "centered-clip:tau=1e9", "norm-bound:norm=1e9,weights=uniform"]
     {
         let name = plugin.split(':').next().unwrap_or_default();
         let apart = apart(&mean, &lab.run(name, &with(ONE_ROUND, &[plugin])));

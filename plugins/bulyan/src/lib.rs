@@ -53,7 +53,11 @@ impl Aggregate for Bulyan {
         let beta = rows.len().checked_sub(2 * self.krum.f).filter(|&beta| beta > 0);
         let beta = beta.ok_or_else(|| {
             let least = 2 * self.krum.f + 1;
-            Error::argument(format!("{} selected updates, and `f = {}` needs at least {least}", rows.len(), self.krum.f))
+            Error::argument(format!(
+                "{} selected updates, and `f = {}` needs at least {least}",
+                rows.len(),
+                self.krum.f
+            ))
         })?;
         math::reduce_sorted(rows, out, |sorted| robust::mean_around_median(sorted, beta));
         Ok(())

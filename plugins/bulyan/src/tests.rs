@@ -40,7 +40,8 @@ fn repeated_krum_selects_the_hand_computed_ones() {
 fn the_two_selections_differ_once_near_neighbours_are_taken() {
     let points = [0.0, 0.1, 0.2, 3.0, 3.5, 4.2, 9.0, 9.9, 11.0, -7.0, -7.7];
     let parameters = |selection: &'static str| [("f", 2i64.into()), ("selection", selection.into())];
-    let (paper, flower) = (selected(&parameters("repeated-krum"), &points), selected(&parameters("multi-krum"), &points));
+    let (paper, flower) =
+        (selected(&parameters("repeated-krum"), &points), selected(&parameters("multi-krum"), &points));
     assert_eq!((paper.len(), flower.len()), (7, 7));
     assert_ne!(paper, flower);
 }

@@ -125,7 +125,10 @@ mod tests {
     #[test]
     fn a_radius_around_all_updates_gives_their_mean_whatever_the_centre() {
         let clients = [[1.0, 2.0], [3.0, -1.0], [0.0, 0.0]];
-        near(&coefficients(&[("tau", 1e9.into())], &clients, [7.0, 7.0]).unwrap(), &[1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 0.0]);
+        near(
+            &coefficients(&[("tau", 1e9.into())], &clients, [7.0, 7.0]).unwrap(),
+            &[1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0, 0.0],
+        );
         let weighted = [("tau", 1e9.into()), ("weights", "num-examples".into())];
         near(&coefficients(&weighted, &clients, [7.0, 7.0]).unwrap(), &[1.0 / 6.0, 2.0 / 6.0, 3.0 / 6.0, 0.0]);
     }

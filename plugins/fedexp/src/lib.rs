@@ -100,10 +100,11 @@ mod tests {
         let mut plugin = Testbed::<FedExp>::new(&[]);
         assert_eq!(plugin.step(&[0.0], &[1.0], &mut []).unwrap_err().code, status::E_STATE);
         let before = Map::new().with("columns", 4i64).with("table", vec![10.0, 5.0, 0.5, 0.0]);
-        let before = message(&[1.0], 1.0).0.into_iter().filter(|(name, _)| name != "table" && name != "columns").fold(
-            before,
-            |message, (name, value)| message.with(&name, value),
-        );
+        let before = message(&[1.0], 1.0)
+            .0
+            .into_iter()
+            .filter(|(name, _)| name != "table" && name != "columns")
+            .fold(before, |message, (name, value)| message.with(&name, value));
         assert_eq!(plugin.call(op::STEP_BEGIN, &before).unwrap_err().code, status::E_ARG);
     }
 }

@@ -60,7 +60,10 @@ mod tests {
         // Three of five: 7, 8 and 9 span 2; 0, 1 and 3 span 3.
         let third = 1.0 / 3.0;
         let f = ("f", Value::from(2i64));
-        assert_eq!(coefficients(std::slice::from_ref(&f), &[7.0, 0.0, 8.0, 3.0, 9.0]).unwrap(), [third, 0.0, third, 0.0, third]);
+        assert_eq!(
+            coefficients(std::slice::from_ref(&f), &[7.0, 0.0, 8.0, 3.0, 9.0]).unwrap(),
+            [third, 0.0, third, 0.0, third]
+        );
         // 10, 30 and 50 examples.
         let weighted = coefficients(&[f, ("weights", "num-examples".into())], &[7.0, 0.0, 8.0, 3.0, 9.0]).unwrap();
         assert_eq!(weighted, [10.0 / 90.0, 0.0, 30.0 / 90.0, 0.0, 50.0 / 90.0]);

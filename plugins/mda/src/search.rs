@@ -67,7 +67,8 @@ struct Search {
 /// `n` is from 1 to [`MAX_ROWS`], `f` less than n, `distance` symmetric. Errors: `E_NUMERIC` beyond [`MAX_STEPS`].
 pub fn smallest_diameter(n: usize, f: usize, distance: impl Fn(usize, usize) -> f64) -> Result<Vec<usize>> {
     let mut search = Search { conflicts: Vec::new(), steps: 0 };
-    let mut diameters: Vec<f64> = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| distance(i, j)).collect();
+    let mut diameters: Vec<f64> =
+        (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| distance(i, j)).collect();
     diameters.push(0.0);
     diameters.sort_by(f64::total_cmp);
     diameters.dedup();
@@ -177,7 +178,8 @@ mod tests {
             let rows: Vec<usize> = (0..n).filter(|i| bits >> i & 1 == 1).collect();
             let pairs = rows.iter().flat_map(|&i| rows.iter().map(move |&j| (i, j)));
             let diameter = pairs.filter(|(i, j)| i != j).map(|(i, j)| distance(i, j)).fold(0.0, f64::max);
-            let better = best.as_ref().is_none_or(|(least, set)| diameter < *least || (diameter == *least && rows < *set));
+            let better =
+                best.as_ref().is_none_or(|(least, set)| diameter < *least || (diameter == *least && rows < *set));
             if better {
                 best = Some((diameter, rows));
             }

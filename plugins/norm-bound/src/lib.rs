@@ -34,7 +34,8 @@ impl Aggregate for NormBound {
     fn weigh(&mut self, cohort: Cohort<'_>, weights: &mut [f64]) -> Result<()> {
         for (weight, member) in weights.iter_mut().zip(cohort.members()) {
             let trained = member.trained;
-            let trained = trained.ok_or_else(|| Error::argument("norms are bounded after training; the table has none"))?;
+            let trained =
+                trained.ok_or_else(|| Error::argument("norms are bounded after training; the table has none"))?;
             let norm = trained.update_norm2.sqrt();
             if !norm.is_finite() {
                 // Not with the value: formatting floats would add 20 KB to the plugin.
