@@ -11,6 +11,7 @@
 //! 1. uⱼ = Σᵢ Gⱼᵢ·cᵢ and s = Σⱼ cⱼ·uⱼ;
 //! 2. ‖xₖ − v‖² = max(0, (s − 2·uₖ) + Gₖₖ), aₖ = pₖ·min(1, τ/‖xₖ − v‖), and aₖ = pₖ where the distance is 0;
 //! 3. cⱼ ← cⱼ·(1 − Σₖ aₖ) for all rows, then cₖ ← cₖ + aₖ for the clients' rows.
+//!
 //! Memory: all updates of the cohort and the last aggregate.
 
 use colla_plugin_sdk::{
