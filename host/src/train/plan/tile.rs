@@ -197,22 +197,20 @@ fn tile_of_runs<S: Simd, A: Runs, const R: usize, const V: usize>(
     let (left, width, mut right) = (part.left, part.width, part.right);
     for segment in 0..left.segments() {
         let length = left.length(segment);
+        // All of one length, told once, so that the compiler need not check each element.
         let runs: [&[f32]; R] = from_fn(|r| &left.run(row + r, segment)[..length]);
-        // Told so once, the compiler need not check each element.
-        assert!(runs.iter().all(|run| run.len() == length), "runs of a segment are equally long");
         // Apart, because a width that the compiler knows spares it a check in each step.
         if width == WIDTH {
-            let (these, others) = right.split_at(length * WIDTH);
-            for (k, right) in these.as_chunks::<WIDTH>().0.iter().enumerate().take(length) {
-                step::<S, R, V>(simd, &mut sums, from_fn(|r| runs[r][k]), right);
+            let panel = &right.as_chunks::<WIDTH>().0[..length];
+            for k in 0..length {
+                step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &panel[k]);
             }
-            right = others;
         } else {
             for k in 0..length {
-                step::<S, R, V>(simd, &mut sums, from_fn(|r| runs[r][k]), &right[k * width..]);
+                step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &right[k * width..]);
             }
-            right = &right[length * width..];
         }
+        right = &right[length * width..];
     }
     end::<S, A, R, V>(simd, part, out, places, sums);
 }
@@ -232,28 +230,38 @@ fn tile_of_columns<S: Simd, A: Columns, const R: usize, const V: usize>(
         let right = &part.right[..left.depth() * WIDTH];
         for (k, right) in right.as_chunks::<WIDTH>().0.iter().enumerate() {
             let column = &left.column(k, row)[..R];
-            step::<S, R, V>(simd, &mut sums, from_fn(|r| column[r]), right);
+            step::<S, R, V>(simd, &mut sums, |r| column[r], right);
         }
     } else {
         for k in 0..left.depth() {
             let column = &left.column(k, row)[..R];
-            step::<S, R, V>(simd, &mut sums, from_fn(|r| column[r]), &part.right[k * width..]);
+            step::<S, R, V>(simd, &mut sums, |r| column[r], &part.right[k * width..]);
         }
     }
     end::<S, A, R, V>(simd, part, out, places, sums);
 }
 
-/// One link of every chain of a tile.
+/// One link of every chain of a tile. `left`: the element of each row, asked for one after another, since all of them
+/// at once would need more registers than there are beside the sums.
 #[inline(always)]
-fn step<S: Simd, const R: usize, const V: usize>(simd: S, sums: &mut Sums<S, R, V>, left: [f32; R], right: &[f32]) {
+fn step<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    sums: &mut Sums<S, R, V>,
+    left: impl Fn(usize) -> f32,
+    right: &[f32],
+) {
     let right = S::as_simd_f32s(&right[..V * S::F32_LANES]).0;
+    let right: [S::f32s; V] = from_fn(|v| right[v]);
     for r in 0..R {
-        let left = simd.splat_f32s(left[r]);
+        let left = simd.splat_f32s(left(r));
         for v in 0..V {
             sums[r][v] = simd.mul_add_f32s(left, right[v], sums[r][v]);
         }
     }
 }
+
+// Below, sums are indexed by loops of known length and by nothing else: whatever the compiler cannot unroll would keep
+// them in memory, in the loop over the inner index too.
 
 #[inline(always)]
 fn begin<S: Simd, A, const R: usize, const V: usize>(
@@ -262,11 +270,13 @@ fn begin<S: Simd, A, const R: usize, const V: usize>(
     out: &[f32],
     places: [usize; R],
 ) -> Sums<S, R, V> {
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
     if part.sum == Sum::Continued {
-        places.map(|place| load::<S, V>(&out[place..][..part.width]))
-    } else {
-        [[simd.splat_f32s(0.0); V]; R]
+        for r in 0..R {
+            sums[r] = load::<S, V>(&out[places[r]..][..part.width]);
+        }
     }
+    sums
 }
 
 #[inline(always)]
@@ -278,22 +288,30 @@ fn end<S: Simd, A, const R: usize, const V: usize>(
     mut sums: Sums<S, R, V>,
 ) {
     if part.sum == Sum::Added {
-        for (place, sums) in places.into_iter().zip(&mut sums) {
-            let before = load::<S, V>(&out[place..][..part.width]);
-            for (sum, before) in sums.iter_mut().zip(before) {
-                *sum = simd.add_f32s(before, *sum);
+        for r in 0..R {
+            let before = load::<S, V>(&out[places[r]..][..part.width]);
+            for v in 0..V {
+                sums[r][v] = simd.add_f32s(before[v], sums[r][v]);
             }
         }
     }
-    for (place, sums) in places.into_iter().zip(&sums) {
-        let out = &mut out[place..];
+    for r in 0..R {
+        let out = &mut out[places[r]..];
         if part.width == WIDTH || part.overlapping {
-            S::as_mut_simd_f32s(&mut out[..V * S::F32_LANES]).0.copy_from_slice(sums);
+            store::<S, V>(&mut out[..V * S::F32_LANES], sums[r]);
         } else {
             let mut whole = [0.0; WIDTH];
-            S::as_mut_simd_f32s(&mut whole[..V * S::F32_LANES]).0.copy_from_slice(sums);
+            store::<S, V>(&mut whole[..V * S::F32_LANES], sums[r]);
             out[..part.width].copy_from_slice(&whole[..part.width]);
         }
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd, const V: usize>(values: &mut [f32], vectors: [S::f32s; V]) {
+    let places = S::as_mut_simd_f32s(values).0;
+    for v in 0..V {
+        places[v] = vectors[v];
     }
 }
 
