@@ -181,6 +181,6 @@ fn what_the_user_asked_for_wrongly_is_a_configuration_error() {
     );
     check(
         config::Plugin { path: Some("nonsense.wasm".into()), ..Default::default() },
-        "unknown plugin `nonsense`; available: ",
+        "plugin file `nonsense.wasm` does not exist, and no shipped plugin has that name; available: ",
     );
 }

@@ -96,7 +96,7 @@ impl Network {
     }
 
     fn parameters(&mut self, order: Order, [rows, columns]: [usize; 2]) {
-        self.orders.push((order, [rows, columns]));
+        self.orders.push((order.unpanelled(), [rows, columns]));
         self.orders.push((Order::same(columns), [1, columns]));
     }
 

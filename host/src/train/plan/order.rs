@@ -50,6 +50,13 @@ impl Order {
         Order::panels([pixels, channels], [outputs, pixels * outputs], outputs, 1)
     }
 
+    /// The same matrix row by row instead of in panels.
+    pub fn unpanelled(self) -> Self {
+        let columns = self.pieces.iter().map(|piece| piece.sizes[0] * piece.sizes[3]).sum();
+        let Piece { sizes: [_, rows, inner, _], strides, .. } = self.pieces[0];
+        Order { pieces: vec![Piece { sizes: [1, rows, inner, columns], strides, first: 0 }] }
+    }
+
     /// A matrix in panels of columns; its rows are two axes, and neighbouring columns lie `column_stride` apart.
     fn panels(rows: [usize; 2], row_strides: [usize; 2], columns: usize, column_stride: usize) -> Self {
         let piece = |panels: usize, width: usize, first: usize| Piece {
