@@ -132,7 +132,7 @@ fn what_cannot_be_is_refused_with_what_to_do() {
     let early = plugin(1.0, 0, true).apply(&[1.0], 1).unwrap_err();
     assert_eq!(early.message, "the round has not begun: APPLY came before POST_BEGIN");
     assert!(Tree { rounds: 0, completed: true }.changes(32_768).is_ok());
-    for (rounds, round) in [(0, 65_536), (100, 25_601), (3, u64::MAX)] {
+    for (rounds, round) in [(0, 32_769), (0, 65_536), (0, 1 << 63), (100, 25_601), (3, u64::MAX)] {
         let error = Tree { rounds, completed: true }.changes(round).unwrap_err();
         assert!(error.message.contains("set `restart`"), "{error}");
     }

@@ -33,8 +33,7 @@ impl Tree {
         let root = self.rounds.max(1).next_power_of_two().trailing_zeros();
         let first = tree.checked_mul(2 << root);
         let number = |level: u32, k: u64| {
-            let node = first.and_then(|first| first.checked_add((k << (level + 1)) + (1 << level) - 1));
-            node.and_then(|node| u16::try_from(node).ok()).ok_or_else(|| {
+            first.and_then(|first| number(first, level, k)).ok_or_else(|| {
                 Error::state(format!(
                     "round {round} needs more than 65,536 nodes of noise; set `restart`, or a larger one"
                 ))
@@ -49,4 +48,12 @@ impl Tree {
         let gone = gone.map(|level| Ok(Change { node: number(level, (within >> level) - 1)?, sign: -1.0 }));
         std::iter::once(Ok(added)).chain(gone).collect()
     }
+}
+
+/// The number of node k of a level, in order from left to right, in the tree that begins at `first`.
+fn number(first: u64, level: u32, k: u64) -> Option<u16> {
+    // From one node of a level to the next; a tree of 2¹⁶ rounds is beyond the streams anyway.
+    let stride = 2u64 << level.min(16);
+    let node = first.checked_add(k.checked_mul(stride)?)?.checked_add(stride / 2 - 1)?;
+    if level < 16 { u16::try_from(node).ok() } else { None }
 }
