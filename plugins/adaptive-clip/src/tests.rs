@@ -80,7 +80,9 @@ fn a_round_without_a_sum_keeps_the_bound_and_the_data_plane_learns_it_through_sy
 #[test]
 fn a_resumed_run_goes_on_with_the_bound() {
     let mut lived = plugin(&[]);
-    (1..=5).for_each(|number| drop(round(&mut lived, number, &NORMS)));
+    for number in 1..=5 {
+        round(&mut lived, number, &NORMS);
+    }
     let saved = lived.call(op::SAVE, &Map::new()).unwrap();
     let mut resumed = plugin(&[]);
     resumed.call(op::LOAD, &saved).unwrap();
