@@ -3,6 +3,7 @@
 use super::support::{Finished, Lab, has_npm, small};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// Every kind of project.
 const KINDS: [&str; 11] = [
@@ -43,54 +44,79 @@ pub fn colla(lab: &Lab, folder: &str, arguments: &[&str]) -> Finished {
     in_lab(lab, env!("CARGO_BIN_EXE_colla-host"), folder, arguments)
 }
 
+/// A new project of a kind, built, in a lab that all tests share: building is what takes their time.
+struct Project {
+    kind: &'static str,
+    /// Its folder, and the built file, absolute.
+    folder: PathBuf,
+    file: PathBuf,
+    hash: String,
+}
+
+impl Project {
+    fn file(&self) -> &str {
+        self.file.to_str().expect("a path in UTF-8")
+    }
+}
+
+/// A new project of this kind, built by `plugin build`.
+fn built(lab: &Lab, kind: &'static str, language: &str) -> Project {
+    let (name, folder) = (format!("my-{kind}"), format!("{language}-{kind}"));
+    let arguments = ["plugin", "new", &name, "--kind", kind, "--lang", language, "--dir", &folder];
+    let made = colla(lab, ".", &arguments);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let built = colla(lab, ".", &["plugin", "build", &folder]);
+    assert_eq!(built.code, 0, "{kind}: {}", built.stderr);
+    let file = format!("{folder}/{name}.wasm");
+    let hash = blake3::hash(&std::fs::read(lab.path().join(&file)).expect("the built file")).to_hex().to_string();
+    for part in [&file, &hash, &format!("colla-host --plugin {file}")] {
+        assert!(built.stdout.contains(part), "`{part}` is not in\n{}", built.stdout);
+    }
+    Project { kind, folder: lab.path().join(folder), file: lab.path().join(file), hash }
+}
+
+/// One project of each kind in Rust.
+fn projects() -> &'static [Project] {
+    static BUILT: OnceLock<Vec<Project>> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // In cargo's folder for tests, and not a scratch one: nothing drops a static.
+        let root = target().join("projects");
+        let _none_from_an_earlier_run = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(&root).expect("a folder for projects");
+        let lab = Lab::within(&root);
+        let projects = KINDS.map(|kind| built(&lab, kind, "rust")).into();
+        std::mem::forget(lab);
+        projects
+    })
+}
+
+/// Settings of a short run with one more plugin.
+fn with<'a>(kind: &str, plugin: &'a str) -> Vec<&'a str> {
+    let hostile: &[&str] = if kind == "attack" { &["--set", "attack.fraction=0.3"] } else { &[] };
+    small(&[&["--plugin", plugin], hostile].concat())
+}
+
 #[test]
 fn a_new_project_of_each_kind_builds_is_sound_and_runs() {
     let lab = Lab::new();
-    for kind in KINDS {
-        let name = format!("my-{kind}");
-        let made = colla(&lab, ".", &["plugin", "new", &name, "--kind", kind]);
-        assert_eq!(made.code, 0, "{}", made.stderr);
-        let built = colla(&lab, ".", &["plugin", "build", &name]);
-        assert_eq!(built.code, 0, "{kind}: {}", built.stderr);
-        let file = format!("{name}/{name}.wasm");
-        let hash = blake3::hash(&std::fs::read(lab.path().join(&file)).expect("the built file")).to_hex().to_string();
-        for part in [&file, &hash, &format!("colla-host --plugin {file}")] {
-            assert!(built.stdout.contains(part), "`{part}` is not in\n{}", built.stdout);
-        }
-        let sound = colla(&lab, ".", &["plugin", "check", &file]);
+    for project in projects() {
+        let sound = colla(&lab, ".", &["plugin", "check", project.file()]);
         assert_eq!(sound.code, 0, "{}{}", sound.stdout, sound.stderr);
-        let pinned = format!("{file}:blake3={hash}");
-        let hostile: &[&str] = if kind == "attack" { &["--set", "attack.fraction=0.3"] } else { &[] };
-        let more = ["--plugin", &pinned, "--set", "federation.num-server-rounds=2"];
-        let run = lab.run(kind, &small(&[&more[..], hostile].concat()));
-        assert_eq!(run.summary()["rounds"], 2, "{kind}");
+        let pinned = format!("{}:blake3={}", project.file(), project.hash);
+        let run = lab.run(project.kind, &with(project.kind, &pinned));
+        assert_eq!(run.summary()["rounds"], 3, "{}", project.kind);
     }
 }
 
 #[test]
 fn the_methods_of_new_projects_pass_their_own_tests() {
     let lab = Lab::new();
-    for kind in KINDS {
-        let name = format!("tested-{kind}");
-        assert_eq!(colla(&lab, ".", &["plugin", "new", &name, "--kind", kind]).code, 0);
-        let tested = in_lab(&lab, "cargo", &name, &["test", "--locked", "--quiet"]);
+    for Project { kind, folder, .. } in projects() {
+        let folder = folder.to_str().expect("a path in UTF-8");
+        let tested = in_lab(&lab, "cargo", folder, &["test", "--locked", "--quiet"]);
         assert_eq!(tested.code, 0, "{kind}:\n{}\n{}", tested.stdout, tested.stderr);
         assert!(tested.stdout.contains("test result: ok") && !tested.stderr.contains("warning"), "{}", tested.stderr);
     }
-}
-
-/// A new project of this kind, built by `plugin build`; its file below the lab.
-fn built(lab: &Lab, kind: &str, language: &str) -> String {
-    let folder = format!("{language}-{kind}");
-    let arguments = ["plugin", "new", &format!("my-{kind}"), "--kind", kind, "--lang", language, "--dir", &folder];
-    let made = colla(lab, ".", &arguments);
-    assert_eq!(made.code, 0, "{}", made.stderr);
-    let built = colla(lab, ".", &["plugin", "build", &folder]);
-    assert_eq!(built.code, 0, "{kind}: {}", built.stderr);
-    let file = format!("{folder}/my-{kind}.wasm");
-    let hash = blake3::hash(&std::fs::read(lab.path().join(&file)).expect("the built file")).to_hex().to_string();
-    assert!(built.stdout.contains(&file) && built.stdout.contains(&hash), "{}", built.stdout);
-    file
 }
 
 #[test]
@@ -99,18 +125,17 @@ fn new_projects_in_assemblyscript_build_pass_their_tests_keep_their_laws_and_giv
         return;
     }
     let lab = Lab::new();
-    for kind in KINDS {
-        let (file, twin) = (built(&lab, kind, "assemblyscript"), built(&lab, kind, "rust"));
-        let tested = in_lab(&lab, "node", &format!("assemblyscript-{kind}"), &["--test", "tests/plugin.test.mjs"]);
+    for twin in projects() {
+        let kind = twin.kind;
+        let project = built(&lab, kind, "assemblyscript");
+        let folder = project.folder.to_str().expect("a path in UTF-8");
+        let tested = in_lab(&lab, "node", folder, &["--test", "tests/plugin.test.mjs"]);
         assert_eq!(tested.code, 0, "{kind}:\n{}\n{}", tested.stdout, tested.stderr);
         assert!(tested.stdout.contains("# fail 0") && !tested.stdout.contains("# pass 0"), "{}", tested.stdout);
-        let sound = colla(&lab, ".", &["plugin", "check", &file]);
+        let sound = colla(&lab, ".", &["plugin", "check", project.file()]);
         assert_eq!(sound.code, 0, "{}{}", sound.stdout, sound.stderr);
-        let hostile: &[&str] = if kind == "attack" { &["--set", "attack.fraction=0.3"] } else { &[] };
-        let weights = |name: &str, file: &str| {
-            lab.weights(&format!("{name}-{kind}"), &small(&[&["--plugin", file], hostile].concat()))
-        };
-        assert_eq!(weights("run", &file), weights("twin", &twin), "{kind}");
+        let weights = |name: &str, file: &str| lab.weights(&format!("{name}-{kind}"), &with(kind, file));
+        assert_eq!(weights("run", project.file()), weights("twin", twin.file()), "{kind}");
     }
     // What an author types; it builds first.
     let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
@@ -170,13 +195,14 @@ fn without_node_a_project_in_assemblyscript_is_written_and_its_build_says_what_t
 #[test]
 fn the_same_project_gives_the_same_bytes_in_any_folder() {
     let lab = Lab::new();
-    let build = |folder: &str| {
-        assert_eq!(colla(&lab, ".", &["plugin", "new", "twin", "--kind", "client", "--dir", folder]).code, 0);
-        let built = colla(&lab, folder, &["plugin", "build"]);
-        assert_eq!(built.code, 0, "{}", built.stderr);
-        std::fs::read(lab.path().join(folder).join("twin.wasm")).expect("the built file")
-    };
-    assert_eq!(build("here"), build("deeper/down/there"));
+    let project = &projects()[0];
+    let folder = "deeper/down/there";
+    let name = format!("my-{}", project.kind);
+    assert_eq!(colla(&lab, ".", &["plugin", "new", &name, "--kind", project.kind, "--dir", folder]).code, 0);
+    let built = colla(&lab, folder, &["plugin", "build"]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    let bytes = |path: &Path| std::fs::read(path).expect("the built file");
+    assert_eq!(bytes(&project.file), bytes(&lab.path().join(folder).join(format!("{name}.wasm"))));
 }
 
 #[test]

@@ -49,7 +49,12 @@ fn values_out_of_range_are_named_with_the_range() {
     check(&lab, &["--set", "federation.server-learning-rate=1e39"], 7, &["server-learning-rate"]);
     check(&lab, &["--plugin", "fedprox:mu=1e300"], 6, &["`mu`", "single precision"]);
     check(&lab, &["--threads", "3000"], 3, &["host.threads", "1024"]);
-    check(&lab, &["--device", "gpu"], 3, &["gpu"]);
+    check(&lab, &["--device", "tpu"], 3, &["host.device", "tpu", "`cpu`"]);
+    check(&lab, &["--set", "host.device-memory=1"], 3, &["host.device-memory", "from 64"]);
+    if !cfg!(any(feature = "gpu", feature = "cuda")) {
+        check(&lab, &["--device", "gpu"], 3, &["`host.device = \"gpu\"`", "cargo run --release --features gpu --"]);
+        check(&lab, &["--device", "cuda:1"], 3, &["cuda:1", "cargo run --release --features cuda --"]);
+    }
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn methods_of_all_sides_stack() {
     stacks(&["power-of-choice:d=9", "scaffold", "standardize", "powersgd:error-feedback=true"]);
     stacks(&["fedadam:server-learning-rate=0.01", "clip:norm=0.1", "topk:ratio=0.1,direction=both", "q-fedavg"]);
     stacks(&["nnm:f=1", "multi-krum:f=1", "clip:norm=0.1"]);
+    stacks(&["bucketing:s=2", "meamed:f=1", "fedyogi"]);
 }
 
 #[test]

@@ -8,20 +8,34 @@ use super::wat::{
 use colla_plugin_sdk::Map;
 use serde_json::Value;
 
-const SHIPPED: [&str; 22] = [
+const SHIPPED: [&str; 39] = [
     "fedavg",
     "fedavg-rows",
     "q-fedavg",
+    "fednova",
+    "norm-bound",
     "fedprox",
     "scaffold",
     "ditto",
+    "feddyn",
     "fedavgm",
     "fedadam",
+    "fedadagrad",
+    "fedyogi",
+    "fedexp",
     "trimmed-mean",
     "median",
+    "meamed",
+    "sign-majority",
     "geometric-median",
+    "krum",
     "multi-krum",
+    "bulyan",
+    "mda",
+    "centered-clip",
+    "fltrust",
     "nnm",
+    "bucketing",
     "clip",
     "standardize",
     "topk",
@@ -31,16 +45,20 @@ const SHIPPED: [&str; 22] = [
     "power-of-choice",
     "sign-flip",
     "alie",
+    "ipm",
+    "gaussian",
+    "scale",
 ];
 const CODEC: &str = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
 
-/// Checks a module that must break exactly `law`, with `words` in its line.
+/// Checks a module that must break exactly `law`, with `words` in its line. What does not even load ends as a run would.
 #[track_caller]
 fn breaks(module: Vec<u8>, law: &str, words: &str) {
     let lab = Lab::new();
     lab.write("wrong.wasm", module);
     let finished = lab.colla(&["plugin", "check", "wrong.wasm", "--format", "json"]);
-    assert_eq!(finished.code, 6, "{}{}", finished.stdout, finished.stderr);
+    let code = if law == "load" { 5 } else { 6 };
+    assert_eq!(finished.code, code, "{}{}", finished.stdout, finished.stderr);
     let report: Value = serde_json::from_str(&finished.stdout).expect("a report");
     let lines = report["lines"].as_array().expect("lines");
     let broken: Vec<&Value> = lines.iter().filter(|line| line["verdict"] == "fail").collect();
@@ -120,7 +138,11 @@ fn a_plugin_that_sees_where_ranges_begin_breaks_cuts() {
 
 #[test]
 fn a_rule_that_prefers_the_first_row_breaks_order() {
-    breaks(plugin(&manifest("aggregate", ROWS), OK, COPY_FIRST_ROW), "order", "rows in the order [4, 3, 2, 1, 0]");
+    breaks(
+        plugin(&manifest("aggregate", ROWS), OK, COPY_FIRST_ROW),
+        "order",
+        "rows in the order [6, 5, 4, 3, 2, 1, 0]",
+    );
 }
 
 /// A plugin that makes `rows_out` rows of those that it sees; `decide` is the body of DECIDE.
@@ -142,19 +164,19 @@ fn one_row(coefficients: &str) -> String {
 #[test]
 fn a_rule_that_decides_for_the_first_row_or_not_at_all_breaks_its_laws() {
     let first = one_row(&coefficient(0, "1"));
-    breaks(decider("aggregate", GRAM, 1, &first), "order", "rows in the order [4, 3, 2, 1, 0]");
+    breaks(decider("aggregate", GRAM, 1, &first), "order", "rows in the order [6, 5, 4, 3, 2, 1, 0]");
     breaks(decider("aggregate", GRAM, 1, OK), "finite", "coefficient 0 of result 0 is NaN");
     breaks(
         decider("aggregate", GRAM, 1, &one_row(&coefficient(3, "inf"))),
         "finite",
         "coefficient 3 of result 0 is inf",
     );
-    breaks(decider("aggregate", GRAM, 0, &first), "finite", "`rows_out` is 0 for 5 rows");
+    breaks(decider("aggregate", GRAM, 0, &first), "finite", "`rows_out` is 0 for 7 rows");
     breaks(plugin(&manifest("aggregate", GRAM), OK, &first), "finite", "no whole number `rows_out`");
-    breaks(decider("mix", "", 9, &first), "finite", "`rows_out` is 9 for 5 rows");
-    breaks(decider("mix", "", 1, &first), "order", "rows in the order [4, 3, 2, 1, 0]");
+    breaks(decider("mix", "", 9, &first), "finite", "`rows_out` is 9 for 7 rows");
+    breaks(decider("mix", "", 1, &first), "order", "rows in the order [6, 5, 4, 3, 2, 1, 0]");
     // Row 0 out of row 0 in, all others zero: not the same for the other rows.
-    breaks(decider("mix", "", 5, &first), "order", "rows in the order [4, 3, 2, 1, 0]");
+    breaks(decider("mix", "", 7, &first), "order", "rows in the order [6, 5, 4, 3, 2, 1, 0]");
 }
 
 #[test]
@@ -253,18 +275,18 @@ fn a_plugin_that_saves_less_than_a_round_leaves_behind_breaks_resume() {
 
 #[test]
 fn a_rule_that_weighs_after_training_sees_seven_columns() {
-    // Refuses a table of another size: 5 clients, 7 columns.
+    // Refuses a table of another size: 7 clients, 7 columns.
     let after = r#","reduce":["sum-after"]"#;
     let seven =
-        "(if (i32.ne (i32.load offset=72 (local.get $block)) (i32.const 35)) (then unreachable)) (i32.const -1)";
+        "(if (i32.ne (i32.load offset=72 (local.get $block)) (i32.const 49)) (then unreachable)) (i32.const -1)";
     breaks(plugin(&manifest("aggregate", after), OK, seven), "weights", "it failed with E_ARG");
 }
 
 #[test]
 fn weights_that_are_missing_or_negative_break_weights() {
-    breaks(plugin(&manifest("aggregate", ""), OK, OK), "weights", "weight 0 of 5 is NaN");
+    breaks(plugin(&manifest("aggregate", ""), OK, OK), "weights", "weight 0 of 7 is NaN");
     let negative = "(f64.store (i32.load offset=60 (local.get $block)) (f64.const -1)) (i32.const 0)";
-    breaks(plugin(&manifest("aggregate", ""), OK, negative), "weights", "weight 0 of 5 is -1");
+    breaks(plugin(&manifest("aggregate", ""), OK, negative), "weights", "weight 0 of 7 is -1");
 }
 
 /// A codec whose ENCODE (39) claims 8 bytes and whose DECODE (40) is `decode`.
@@ -296,6 +318,18 @@ fn a_decoder_that_believes_any_bytes_or_traps_on_them_breaks_damage() {
 #[test]
 fn a_manifest_that_is_wrong_about_random_numbers_breaks_random() {
     breaks(plugin(&manifest("client", r#","rng":true"#), OK, OK), "random", "imports no `rand_fill`");
+}
+
+#[test]
+fn parameters_that_the_plugin_does_not_have_are_the_users_mistake() {
+    let lab = Lab::new();
+    for (argument, words) in
+        [("clip:nrom=2", "nrom"), ("clip:norm=-1", "norm"), ("nosuch.wasm", "`nosuch.wasm` does not exist")]
+    {
+        let finished = lab.colla(&["plugin", "check", argument]);
+        assert_eq!(finished.code, 3, "{}{}", finished.stdout, finished.stderr);
+        assert!(finished.stderr.contains(words), "{}", finished.stderr);
+    }
 }
 
 #[test]

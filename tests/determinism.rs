@@ -152,6 +152,7 @@ fn an_attack_needs_attackers_and_attackers_an_attack() {
         (vec!["--plugin", "flip.wasm"], "nobody is hostile"),
         (vec!["--set", "attack.fraction=0.2"], "no plugin says what they send"),
         (vec!["--plugin", "flip.wasm", "--set", "attack.clients=[20]"], "names client 20"),
+        (vec!["--plugin", "flip.wasm", "--set", "attack.fraction=0.04"], "of 20 clients that is nobody"),
     ] {
         let refused = lab.colla(&small(&arguments));
         assert_eq!(refused.code, 3, "{}", refused.stderr);

@@ -2,7 +2,7 @@
 
 use super::support::{Lab, small};
 use anyhow::Result;
-use colla::config::Config;
+use colla::config::{Cache, Config};
 use colla::data::{self, Dataset};
 use colla::record::{Observer, Outcome};
 use colla::run::Experiment;
@@ -97,6 +97,27 @@ fn every_plugin_parameter_changes_the_result() {
         ("fedadam", "fedadam:initial-v=0.1"),
         ("fedadam", "fedadam:bias-correction=true"),
         ("trimmed-mean:beta=0", "trimmed-mean:beta=0.2"),
+        ("meamed:f=0", "meamed:f=2"),
+        ("mda:f=0", "mda:f=2"),
+        ("mda:f=2", "mda:f=2,weights=num-examples"),
+        ("centered-clip:tau=1e9", "centered-clip:tau=0.1"),
+        ("centered-clip:tau=0.1", "centered-clip:tau=0.1,iterations=3"),
+        ("centered-clip:tau=0.1", "centered-clip:tau=0.1,weights=num-examples"),
+        ("norm-bound:norm=1e9", "norm-bound:norm=0.1"),
+        ("norm-bound:norm=0.1", "norm-bound:norm=0.1,weights=uniform"),
+        ("fednova", "fednova:weights=uniform"),
+        ("sign-majority", "sign-majority:scale=0.002"),
+        ("sign-majority", "sign-majority:weights=num-examples"),
+        ("fedadagrad", "fedadagrad:server-learning-rate=0.05"),
+        ("fedadagrad", "fedadagrad:beta1=0.5"),
+        ("fedadagrad", "fedadagrad:tau=0.01"),
+        ("fedadagrad", "fedadagrad:initial-v=0.1"),
+        ("fedyogi", "fedyogi:server-learning-rate=0.05"),
+        ("fedyogi", "fedyogi:beta1=0.5"),
+        ("fedyogi", "fedyogi:beta2=0.5"),
+        ("fedyogi", "fedyogi:tau=0.01"),
+        ("fedyogi", "fedyogi:initial-v=0.1"),
+        ("feddyn", "feddyn:alpha=0.5"),
         ("clip:norm=1e30", "clip:norm=0.5"),
         ("topk:ratio=1", "topk:ratio=0.1"),
         ("topk:ratio=0.1", "topk:ratio=0.1,error-feedback=true"),
@@ -193,7 +214,7 @@ fn permuted_test_labels_change_the_score_and_leave_the_weights_alone() {
     let lab = Lab::new();
     let mut config = Config::default();
     config.federation.num_server_rounds = 3;
-    config.partition.cache = Some(lab.path().join("cache"));
+    config.partition.cache = Cache::Folder(lab.path().join("cache"));
     let honest = data::load(&config.data).expect("the embedded data");
     let mut permuted = honest.clone();
     permuted.test.labels.rotate_left(1);

@@ -18,18 +18,17 @@ const LAYERS: &[&[&str]] = &[
     &["random", "error"],
 ];
 
-/// A library and the only place that may name it.
-const HOMES: &[(&str, &str)] = &[
-    ("burn", "train/"),
-    ("gemm", "train/plan/product.rs"),
-    ("pulp", "strategy/"),
-    ("rustix", "strategy/spill.rs"),
-    ("wasmtime", "plugin/wasm"),
-    ("libloading", "plugin/native.rs"),
-    ("rayon", "executor.rs"),
-    ("plotters", "record/"),
-    ("clap", "cli"),
-    ("indicatif", "record/"),
+/// A library and the only places that may name it.
+const HOMES: &[(&str, &[&str])] = &[
+    ("burn", &["train/"]),
+    ("pulp", &["strategy/", "train/plan/"]),
+    ("rustix", &["strategy/spill.rs"]),
+    ("wasmtime", &["plugin/wasm"]),
+    ("libloading", &["plugin/native.rs"]),
+    ("rayon", &["executor.rs"]),
+    ("plotters", &["record/"]),
+    ("clap", &["cli"]),
+    ("indicatif", &["record/"]),
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {
@@ -112,10 +111,11 @@ fn each_library_has_one_home() {
     let mut seen = 0;
     for (path, text) in sources() {
         let code = code(&text);
-        for (library, home) in HOMES {
+        for (library, homes) in HOMES {
             if code.contains(&format!("use {library}::")) || code.contains(&format!(" {library}::")) {
                 let path = path.to_string_lossy().replace('\\', "/");
-                assert!(path.starts_with(home), "{path} uses `{library}`, whose home is {home}");
+                let at_home = homes.iter().any(|home| path.starts_with(home));
+                assert!(at_home, "{path} uses `{library}`, whose home is {homes:?}");
                 seen += 1;
             }
         }

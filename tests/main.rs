@@ -5,6 +5,7 @@ mod apply;
 mod assemblyscript;
 mod author;
 mod bad_input;
+mod bench;
 mod client_state;
 mod composition;
 mod conformance;

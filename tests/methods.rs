@@ -33,17 +33,20 @@ impl Observer for Last {
     }
 }
 
-/// The experiment of `make.py`: full batches of four clients, softmax regression, two clients a round.
+/// The experiment of `make.py`: softmax regression, two of four clients a round; full batches, or epochs of small ones.
 fn experiment(lab: &Lab, vectors_of: &Value, plugins: &str, rounds: usize, init: &str) -> Outcome {
+    let length = match vectors_of.get("epochs") {
+        Some(epochs) => format!("local-epochs = {epochs}\nbatch-size = {}\nshuffle = false", vectors_of["batch"]),
+        None => format!("local-steps = {}\nbatch-size = \"full\"", vectors_of["steps"]),
+    };
     let text = format!(
         "[data]\npath = {:?}\nclient = \"client\"\nfeatures = \"none\"\n\
          [partition]\nkind = \"natural\"\ncache = {:?}\n[model]\nname = \"logistic\"\n{init}\n\
-         [train]\nlearning-rate = {}\nlocal-steps = {}\nbatch-size = \"full\"\n\
+         [train]\nlearning-rate = {}\n{length}\n\
          [federation]\nnum-server-rounds = {rounds}\nfraction-train = 0.5\n{plugins}",
         vectors("clients.csv"),
         lab.path().join("cache"),
         vectors_of["rate"],
-        vectors_of["steps"],
     );
     let config = Config::from_text(&text, &[]).expect("a configuration");
     let drawn = |round: usize| sample(&config.federation, config.seed, round as u64, 4);
@@ -78,19 +81,40 @@ fn close(found: &[f32], expected: &Value, what: &str) {
     assert!(apart < 1e-5, "{what}: {apart}");
 }
 
-#[test]
-fn scaffold_is_that_of_an_independent_implementation() {
+/// Every round of every case of a file, in which the plugin's `parameter` is the case's `field`.
+#[track_caller]
+fn agrees(plugin: &str, parameter: &str, field: &str) {
     let lab = Lab::new();
-    let file = read("scaffold.json");
+    let file = read(&format!("{plugin}.json"));
     let init = initial(&lab, &file);
     for case in file["cases"].as_array().expect("a list") {
-        let rate = &case["server_rate"];
-        let plugins = format!("[[plugin]]\nname = \"scaffold\"\nserver-learning-rate = {rate}");
+        let value = &case[field];
+        let plugins = format!("[[plugin]]\nname = \"{plugin}\"\n{parameter} = {value}");
         for (index, expected) in case["weights"].as_array().expect("a list").iter().enumerate() {
             let outcome = experiment(&lab, &file, &plugins, index + 1, &init);
-            close(&outcome.weights, expected, &format!("server rate {rate}, round {}", index + 1));
+            close(&outcome.weights, expected, &format!("{parameter} {value}, round {}", index + 1));
         }
     }
+}
+
+#[test]
+fn scaffold_is_that_of_an_independent_implementation() {
+    agrees("scaffold", "server-learning-rate", "server_rate");
+}
+
+#[test]
+fn fednova_is_that_of_an_independent_implementation() {
+    agrees("fednova", "weights", "weighting");
+}
+
+#[test]
+fn feddyn_is_that_of_an_independent_implementation() {
+    agrees("feddyn", "alpha", "alpha");
+}
+
+#[test]
+fn fedexp_is_that_of_an_independent_implementation() {
+    agrees("fedexp", "epsilon", "epsilon");
 }
 
 #[test]
@@ -143,6 +167,67 @@ fn the_first_round_of_scaffold_is_fedavgs_with_uniform_weights_and_the_second_is
     let uniform = "fedavg:weights=uniform";
     assert_eq!(run("a", &first, "scaffold"), run("b", &first, uniform));
     assert_ne!(run("c", everyone, "scaffold"), run("d", everyone, uniform));
+}
+
+#[test]
+fn fednova_is_fedavg_where_all_clients_take_the_same_number_of_steps_and_only_there() {
+    let lab = Lab::new();
+    let same = &["--set", "train.local-steps=3"];
+    let run = |name: &str, more: &[&'static str], plugin| lab.run(name, &with(&[ONE_ROUND, more].concat(), &[plugin]));
+    let close = apart(&run("a", same, "fednova"), &run("b", same, "fedavg"));
+    assert!(close < 1e-6, "{close}");
+    let own = &["--set", "partition.kind=\"lognormal\""];
+    let apart = apart(&run("c", own, "fednova"), &run("d", own, "fedavg"));
+    assert!(apart > 1e-4, "{apart}");
+}
+
+/// With one local step the pull towards the received weights has no effect yet.
+#[test]
+fn the_first_round_of_feddyn_moves_by_twice_the_mean_update_whatever_alpha() {
+    let lab = Lab::new();
+    let more = &["--set", "federation.fraction-train=1.0", "--set", "train.local-steps=1"];
+    let run = |name: &str, plugin| lab.run(name, &with(&[ONE_ROUND, more].concat(), &[plugin])).weights();
+    let before = lab.run("before", &with(&["--set", "federation.num-server-rounds=0"], &[])).weights();
+    let mean = run("mean", "fedavg:weights=uniform");
+    for (name, plugin) in [("weak", "feddyn:alpha=0.01"), ("strong", "feddyn:alpha=10")] {
+        let expected = before.iter().zip(&mean).map(|(before, mean)| before + 2.0 * (mean - before));
+        let apart = expected.zip(run(name, plugin)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-6, "{plugin}: {apart}");
+    }
+}
+
+#[test]
+fn fedexp_is_fedavg_bit_for_bit_where_its_step_is_one() {
+    let lab = Lab::new();
+    let mean = lab.weights("mean", &with(&[], &["fedavg:weights=uniform"]));
+    assert_eq!(mean, lab.weights("one", &with(&[], &["fedexp:epsilon=1e9"])));
+}
+
+#[test]
+fn robust_rules_that_expect_nobody_hostile_are_the_uniform_mean() {
+    let lab = Lab::new();
+    let mean = lab.run("mean", &with(ONE_ROUND, &["fedavg:weights=uniform"]));
+    for plugin in
+        ["mda:f=0", "meamed:f=0", "bulyan:f=0", "centered-clip:tau=1e9", "norm-bound:norm=1e9,weights=uniform"]
+    {
+        let name = plugin.split(':').next().unwrap_or_default();
+        let apart = apart(&mean, &lab.run(name, &with(ONE_ROUND, &[plugin])));
+        assert!(apart < 1e-6, "{plugin}: {apart}");
+    }
+}
+
+#[test]
+fn krum_is_multi_krum_that_selects_one_bit_for_bit() {
+    let lab = Lab::new();
+    assert_eq!(lab.weights("a", &with(&[], &["krum"])), lab.weights("b", &with(&[], &["multi-krum:m=1"])));
+}
+
+#[test]
+fn fltrust_needs_data_on_the_server() {
+    let lab = Lab::new();
+    let refused = lab.colla(&with(&[], &["fltrust"]));
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    assert!(refused.stderr.contains("`fltrust` — it requires `root-data`"), "{}", refused.stderr);
 }
 
 #[test]

@@ -89,6 +89,9 @@ fn sampling_momentum_and_model_are_what_a_method_requires() {
     refused(&lab, "normalisation-layers", &[], "the model has none");
     runs(&lab, "root-data", &["--set", "federation.root-rows=20"]);
     refused(&lab, "root-data", &[], "the server has no rows of its own; set `federation.root-rows`");
+    let unread = lab.colla(&small(&["--set", "federation.root-rows=20"]));
+    assert_eq!(unread.code, 3, "{}", unread.stderr);
+    assert!(unread.stderr.contains("config `federation.root-rows = 20`: no plugin of this run"), "{}", unread.stderr);
 }
 
 #[test]

@@ -23,6 +23,11 @@ impl Lab {
         Lab { dir: tempfile::tempdir().expect("a scratch directory") }
     }
 
+    /// A lab in this folder.
+    pub fn within(folder: &Path) -> Self {
+        Lab { dir: tempfile::tempdir_in(folder).expect("a scratch directory") }
+    }
+
     pub fn path(&self) -> &Path {
         self.dir.path()
     }

@@ -1,19 +1,25 @@
 //! Aggregating 10 updates of 1.66 million weights, and the stages on one frame: `cargo bench --bench reduce`.
 //!
 //! Each plugin runs as WASM from Rust, as WASM from AssemblyScript, and natively; the mean of rows through the host's row
-//! store. Beside it stand the host's exact grid sum, which FedAvg uses, and a plain f32 sum as the bound. The counter is
-//! bytes of updates consumed.
+//! store. Beside them stand their bounds: reading all rows for the mean of rows, a plain f32 sum for the host's exact grid
+//! sum, which FedAvg uses. The counter is bytes of updates consumed. A plugin's fixed cost for a client has its own line.
 
 use colla::config;
 use colla::executor::Executor;
 use colla::plugin::{self, Block, Instance, Plugin, Span};
 use colla::random::{Purpose, Stream};
 use colla::stages;
+use colla::strategy::combine::Combinations;
 use colla::strategy::grid::{Grid, GridSum};
+use colla::strategy::kept::Kept;
+use colla::strategy::row_set::RowSet;
 use colla::strategy::rows::RowStore;
 use colla::strategy::shard::ShardSpec;
 use colla::train::{Layout, TensorInfo, TensorRole};
-use colla_plugin_sdk::abi::{FRAME, op};
+use colla_plugin_sdk::{
+    Map,
+    abi::{FRAME, op},
+};
 use divan::{Bencher, counter::BytesCount};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -133,12 +139,47 @@ fn span(instance: &mut dyn Instance, len: usize, size: usize) -> Span {
 #[divan::bench]
 fn grid_sum(bencher: Bencher) {
     let updates = updates();
-    let mut sum = GridSum::new(Grid::new(CLIENTS as f64, 64.0).expect("a grid"), WEIGHTS);
     bencher.counter(bytes()).bench_local(|| {
-        sum.reset(Grid::new(CLIENTS as f64, 64.0).expect("a grid"));
+        let mut sum = GridSum::new(Grid::new(CLIENTS as f64, 64.0).expect("a grid"), WEIGHTS);
         updates.iter().for_each(|update| sum.fold(1.0, update));
         sum.mean(CLIENTS as f64)
     });
+}
+
+/// What any rule over rows is bound by: every value is read once.
+#[divan::bench]
+fn read_bandwidth(bencher: Bencher) {
+    let updates = updates();
+    bencher.counter(bytes()).bench_local(|| {
+        let bits = |update: &Vec<f32>| update.iter().fold(0u32, |sum, x| sum.wrapping_add(x.to_bits()));
+        updates.iter().map(bits).fold(0, u32::wrapping_add)
+    });
+}
+
+/// A hundred rows mixed into a hundred, a hundred thousand weights, as NNM does it: two passes over 10⁹ products.
+#[divan::bench(sample_count = 10)]
+fn mix_hundred_rows(bencher: Bencher) {
+    const ROWS: usize = 100;
+    const LEN: usize = 100_000;
+    let kept = Kept::in_memory(ROWS, LEN);
+    let update = &updates()[0];
+    (0..ROWS).for_each(|row| kept.put(row, &update[row * 1_000..][..LEN]).expect("a row"));
+    let (rows, made) = (RowSet::new(&kept, ROWS, Vec::new()), Kept::in_memory(ROWS, LEN));
+    let coefficients: Vec<f64> = (0..ROWS * ROWS).map(|i| ((i % 7) as f64 + 1.0) / 400.0).collect();
+    let executor = Executor::new(1).expect("a thread");
+    bencher.bench_local(|| {
+        let combinations = Combinations { rows: &rows, coefficients: &coefficients, divisor: 1.0 };
+        combinations.form(&executor, |result, start, values| made.write(result, start, values)).expect("rows");
+    });
+}
+
+/// What a plugin costs for each client before any value is touched: a message into the sandbox, and the plan out of it.
+#[divan::bench(args = [Form::Wasm, Form::Native])]
+fn plan_of_a_client(bencher: Bencher, form: Form) {
+    let mut instance = stages::open(&load("fedprox", form), 0, 1, FRAME, &layout(FRAME)).expect("an instance");
+    let message =
+        Map::new().with("round", 1i64).with("client", 7i64).with("num_examples", 600i64).with("broadcast", Map::new());
+    bencher.bench_local(|| instance.call(op::CLIENT_BEGIN, &message).expect("a plan"));
 }
 
 #[divan::bench]

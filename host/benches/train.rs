@@ -1,23 +1,127 @@
-//! Local training and evaluation, plan beside Burn module: `cargo bench --bench train`.
+//! Local training and evaluation: `cargo bench --bench train`.
 //!
-//! Made-up pixels in the shape of MNIST. A training call is 20 steps with batches of 10, an evaluation call 500 rows,
-//! as the host cuts them; the counter is samples. One thread, so a second of the clock is a CPU second on an idle core.
+//! First a table of what the plan reaches: GFLOP/s of training and evaluation, beside the peak of one core, which a loop
+//! of independent multiply-adds in registers measures in turns with them. Each figure is the fastest of many samples.
+//! A multiply-add counts as two operations. Forward these are inputs × outputs of a linear layer and pixels × taps ×
+//! outputs of a convolution; training adds as many for the gradient of each weight, and as many again for the slopes of
+//! each layer's inputs but the first's. Everything else (pools, ReLU, losses, the update) takes time and counts nothing.
+//!
+//! Then the plan beside the Burn module, in samples a second. Made-up pixels in the shape of MNIST. A training call is
+//! 20 steps with batches of 10, an evaluation call 500 rows, as the host cuts them. One thread, so a second of the clock
+//! is a CPU second on an idle core.
 
 use colla::config::{self, ModelName};
 use colla::data::{Dataset, Examples, Features};
 use colla::train::{BatchOrder, LocalTask, Model, Part, model_from_config, model_through_burn};
 use divan::{Bencher, counter::ItemsCount};
+use pulp::{Arch, Simd, WithSimd};
+use std::array::from_fn;
+use std::hint::black_box;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const ROWS: u32 = 2_000;
 const BATCH: usize = 10;
 const STEPS: u64 = 20;
 const EVALUATED: u32 = 500;
+/// How long the table samples each model.
+const SAMPLED: Duration = Duration::from_secs(6);
+const TABLE_ROWS: u32 = 250;
 
 const MODELS: [&str; 3] = ["logistic 784-10", "2NN 784-200-200-10", "CNN 1,663,370"];
+/// Multiply-adds of a sample: forward, and in the first layer of it.
+const MULTIPLY_ADDS: [(u64, u64); 3] =
+    [(7_840, 7_840), (198_800, 156_800), (784 * 25 * 32 + 196 * 800 * 64 + 3_136 * 512 + 5_120, 784 * 25 * 32)];
 
 fn main() {
+    if std::env::args().any(|argument| argument == "--bench") {
+        table();
+    }
     divan::main();
+}
+
+/// Seconds of one call.
+fn seconds<T>(f: impl FnOnce() -> T) -> f64 {
+    let start = Instant::now();
+    black_box(f());
+    start.elapsed().as_secs_f64()
+}
+
+fn table() {
+    let data = data();
+    println!("model                     training       evaluation     peak of a core, GFLOP/s");
+    for (name, (forward, first)) in MODELS.into_iter().zip(MULTIPLY_ADDS) {
+        let model = model(name, &data, model_from_config);
+        let start = model.initial_weights(1).expect("weights");
+        let rows: Vec<u32> = (0..TABLE_ROWS).collect();
+        let mut trainer = model.trainer(data.clone()).expect("a trainer");
+        let mut out = start.clone();
+        let (mut training, mut evaluation, mut peak) = (0f64, 0f64, 0f64);
+        let (trained, evaluated) = (STEPS * BATCH as u64, u64::from(TABLE_ROWS));
+        let begin = Instant::now();
+        while begin.elapsed() < SAMPLED {
+            let rate = |multiply_adds: u64, seconds: f64| 2e-9 * multiply_adds as f64 / seconds;
+            let task = task(&start, &rows);
+            let train = seconds(|| trainer.train(&task, &mut out).expect("local training"));
+            training = training.max(rate(trained * (3 * forward - first), train));
+            let evaluate = seconds(|| trainer.evaluate(&start, Part::Test, &rows).expect("a score"));
+            evaluation = evaluation.max(rate(evaluated * forward, evaluate));
+            let mut multiply_adds = 0;
+            let elapsed = seconds(|| multiply_adds = in_widest_registers(Peak));
+            peak = peak.max(rate(multiply_adds, elapsed));
+        }
+        let share = |rate: f64| format!("{rate:6.1} ({:3.0} %)", 100.0 * rate / peak);
+        println!("{name:24} {:>14} {:>14} {peak:6.1}", share(training), share(evaluation));
+    }
+    println!();
+}
+
+/// Runs `op` as the plan runs its products.
+fn in_widest_registers<Op: WithSimd>(op: Op) -> Op::Output {
+    let found = Arch::new();
+    #[cfg(target_arch = "x86_64")]
+    if matches!(found, Arch::Scalar)
+        && let Some(avx2) = pulp::x86::V3::try_new()
+    {
+        return Simd::vectorize(avx2, op);
+    }
+    found.dispatch(op)
+}
+
+/// Independent chains of multiply-adds in registers; how many there were.
+struct Peak;
+
+impl WithSimd for Peak {
+    type Output = u64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> u64 {
+        const CHAINS: usize = 12;
+        const LINKS: usize = 5_000;
+        let (factor, term) = (simd.splat_f32s(black_box(0.999)), simd.splat_f32s(black_box(0.001)));
+        let mut chains: [S::f32s; CHAINS] = from_fn(|chain| simd.splat_f32s(black_box(chain as f32)));
+        for _ in 0..LINKS {
+            for chain in &mut chains {
+                *chain = simd.mul_add_f32s(*chain, factor, term);
+            }
+        }
+        black_box(chains.map(|chain| simd.reduce_sum_f32s(chain)));
+        (CHAINS * LINKS * S::F32_LANES) as u64
+    }
+}
+
+fn task<'a>(start: &'a [f32], rows: &'a [u32]) -> LocalTask<'a> {
+    LocalTask {
+        start,
+        rows,
+        steps: STEPS,
+        batch_size: BATCH,
+        learning_rate: 0.01,
+        momentum: 0.0,
+        weight_decay: 0.0,
+        terms: &[],
+        order: BatchOrder { seed: 1, round: 1, client: 1, phase: 0, steps_before: None, shuffle: true },
+    }
 }
 
 fn data() -> Arc<Dataset> {
@@ -52,17 +156,7 @@ fn train(bencher: Bencher, name: &str, make: Make) {
     let (start, rows) = (model.initial_weights(1).expect("weights"), (0..ROWS).collect::<Vec<_>>());
     let mut trainer = model.trainer(data).expect("a trainer");
     let mut out = start.clone();
-    let task = LocalTask {
-        start: &start,
-        rows: &rows,
-        steps: STEPS,
-        batch_size: BATCH,
-        learning_rate: 0.01,
-        momentum: 0.0,
-        weight_decay: 0.0,
-        terms: &[],
-        order: BatchOrder { seed: 1, round: 1, client: 1, phase: 0, steps_before: None, shuffle: true },
-    };
+    let task = task(&start, &rows);
     let samples = ItemsCount::new(STEPS * BATCH as u64);
     bencher.counter(samples).bench_local(|| trainer.train(&task, &mut out).expect("local training"));
 }

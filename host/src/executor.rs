@@ -10,6 +10,10 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
     mpsc,
 };
+use std::time::Duration;
+
+/// How often a long queue tells of its progress.
+const TOLD_EVERY: Duration = Duration::from_millis(50);
 
 /// A fixed number of threads.
 pub struct Executor {
@@ -42,7 +46,8 @@ impl Executor {
     /// Does `work(state, item)` once for each item of `queue`, taken from the front by whichever state is free.
     /// There is one task per state, so at most `states.len()` items are worked on at once.
     ///
-    /// Returns the results in queue order. `progress` hears of each finished item, on the calling thread.
+    /// Returns the results in queue order. `progress` hears on the calling thread how many items are finished: every
+    /// [`TOLD_EVERY`], and at the end.
     /// Errors: that of the failed item nearest to the front. It is the same for any number of threads: items before
     /// it in the queue were taken earlier and are always finished; items after it are dropped.
     pub fn each<S: Send, I: Sync, T: Send>(
@@ -55,10 +60,11 @@ impl Executor {
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let results: Vec<Mutex<Option<Result<T>>>> = queue.iter().map(|_| Mutex::new(None)).collect();
-        let (sender, finished) = mpsc::channel();
+        let (done, (sender, finished)) = (AtomicUsize::new(0), mpsc::channel::<()>());
         self.pool.in_place_scope(|scope| {
             for state in states.iter_mut() {
-                let (sender, next, failed, results, work) = (sender.clone(), &next, &failed, &results, &work);
+                let sender = sender.clone();
+                let (next, failed, results, done, work) = (&next, &failed, &results, &done, &work);
                 scope.spawn(move |_| {
                     while !failed.load(Ordering::Acquire) {
                         let index = next.fetch_add(1, Ordering::AcqRel);
@@ -70,18 +76,18 @@ impl Executor {
                         if let Ok(mut slot) = results[index].lock() {
                             *slot = Some(result);
                         }
-                        // The receiver outlives the scope; a failed send could only lose a progress report.
-                        let _ = sender.send(());
+                        done.fetch_add(1, Ordering::Relaxed);
                     }
+                    // Nothing is ever sent: the end of the last sender tells that all are done.
+                    drop(sender);
                 });
             }
             drop(sender);
-            for done in 1.. {
-                if finished.recv().is_err() {
-                    break;
-                }
-                progress(done);
+            // To wake this thread for each of a thousand short items would cost more than the items.
+            while let Err(mpsc::RecvTimeoutError::Timeout) = finished.recv_timeout(TOLD_EVERY) {
+                progress(done.load(Ordering::Relaxed));
             }
+            progress(done.load(Ordering::Relaxed));
         });
         // Every item before the first failure was taken before it, so `flatten` drops only what came after one.
         results.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()).collect()

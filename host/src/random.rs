@@ -18,6 +18,8 @@ pub enum Purpose {
     Attackers,
     /// Which training rows the server holds itself.
     RootRows,
+    /// The data set that is drawn.
+    SyntheticData,
     /// Batch order of a personal phase: its number in the run (below 2²⁴).
     PersonalOrder {
         phase: u32,
@@ -40,6 +42,7 @@ impl Purpose {
             Purpose::EvaluationCohort => 7 << 24,
             Purpose::Attackers => 8 << 24,
             Purpose::RootRows => 9 << 24,
+            Purpose::SyntheticData => 11 << 24,
             Purpose::PersonalOrder { phase } => 10 << 24 | phase,
             Purpose::Plugin { position, stream } => 6 << 24 | u32::from(position) << 16 | u32::from(stream),
         }
@@ -94,7 +97,14 @@ impl Stream {
     }
 
     pub fn next_u64(&mut self) -> u64 {
-        u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32
+        let (block, word) = (self.position / 4, (self.position % 4) as usize);
+        if word == 3 {
+            return u64::from(self.next_u32()) | u64::from(self.next_u32()) << 32;
+        }
+        // Both words are in one block.
+        let words = self.block(block);
+        self.position += 2;
+        u64::from(words[word]) | u64::from(words[word + 1]) << 32
     }
 
     /// Uniform in [0, 1), a multiple of 2⁻⁵³.
@@ -105,10 +115,10 @@ impl Stream {
     /// Uniform integer below `bound`, unbiased (Lemire's multiplication with rejection). `bound` must be positive.
     pub fn below(&mut self, bound: u64) -> u64 {
         debug_assert!(bound > 0);
-        let threshold = bound.wrapping_neg() % bound;
         loop {
             let wide = u128::from(self.next_u64()) * u128::from(bound);
-            if wide as u64 >= threshold {
+            // The threshold is below the bound, so most draws need not divide to find it.
+            if wide as u64 >= bound || wide as u64 >= bound.wrapping_neg() % bound {
                 return (wide >> 64) as u64;
             }
         }
@@ -159,10 +169,13 @@ impl Stream {
         }
     }
 
-    /// `count` distinct values of `0..n`, ascending. `count` must not exceed `n`.
+    /// `count` distinct values of `0..n`, ascending. `count` must not exceed `n`; all values need no draw.
     /// Floyd's algorithm: time and memory O(count), whatever `n`.
     pub fn choose(&mut self, n: u64, count: usize) -> Vec<u64> {
         debug_assert!(count as u64 <= n);
+        if count as u64 == n {
+            return (0..n).collect();
+        }
         let mut chosen = std::collections::BTreeSet::new();
         for top in n - count as u64..n {
             let pick = self.below(top + 1);
@@ -193,8 +206,12 @@ mod tests {
     fn a_stream_read_from_a_position_continues_the_whole_stream() {
         let stream = Stream::new(42, Purpose::Cohort, 3, 0);
         let whole: Vec<u32> = (0..20).scan(stream.clone(), |s, _| Some(s.next_u32())).collect();
-        let tail: Vec<u32> = (0..13).scan(stream.at(7), |s, _| Some(s.next_u32())).collect();
+        let tail: Vec<u32> = (0..13).scan(stream.clone().at(7), |s, _| Some(s.next_u32())).collect();
         assert_eq!(whole[7..], tail);
+        for start in 0..8 {
+            let pair = stream.clone().at(start as u64).next_u64();
+            assert_eq!([pair as u32, (pair >> 32) as u32], whole[start..start + 2], "from word {start}");
+        }
     }
 
     #[test]

@@ -7,13 +7,13 @@ pub use experiment::Experiment;
 
 use crate::{
     client::{self, ClientId, ClientStates},
-    config::{self, ClientEvaluation, Config},
+    config::{self, ClientEvaluation, Config, DeviceChoice},
     evaluate::{self, Whose},
     executor::Executor,
     partition::{self, Partition},
     plugin::{Need, Origin, Plugin},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo, Spread},
-    schedule::{AgentSpec, ClientReport, Engine, RoundJob, SequentialEngine, ThreadedEngine},
+    schedule::{AgentSpec, ClientReport, DeviceEngine, Engine, RoundJob, SequentialEngine, ThreadedEngine},
     stages::Downlink,
     strategy::{
         Roster,
@@ -28,6 +28,7 @@ use crate::{
         server_step::ServerStep,
         vectors::VectorRule,
     },
+    train::Accelerator,
     wire,
 };
 use anyhow::Result;
@@ -46,6 +47,9 @@ struct Run<'a> {
     partition: Partition,
     executor: Arc<Executor>,
     engine: Box<dyn Engine>,
+    /// What trains, for records.
+    kernel: String,
+    accelerator: Option<Accelerator>,
     roster: Roster,
     selector: Option<Selector>,
     downlink: Option<Downlink>,
@@ -92,10 +96,17 @@ impl<'a> Run<'a> {
             loss_before: roster.needs(Need::LossBefore),
             update_norm2: roster.needs(Need::UpdateNorm2),
         };
+        let accelerator = Accelerator::open(DeviceChoice::parse(&config.host.device)?, config.host.device_memory)?;
+        let mut kernel = model.kernel();
         // One thread needs no queue: the obvious engine then runs for real, and the others are held to it.
-        let engine: Box<dyn Engine> = match executor.threads() {
-            1 => Box::new(SequentialEngine::new(&spec)?),
-            _ => Box::new(ThreadedEngine::new(&spec, executor.clone())?),
+        let engine: Box<dyn Engine> = match (&accelerator, executor.threads()) {
+            (Some(accelerator), _) => {
+                let trainer = model.stack_trainer(data.clone(), accelerator)?;
+                kernel = trainer.kernel();
+                Box::new(DeviceEngine::new(&spec, executor.clone(), trainer)?)
+            }
+            (None, 1) => Box::new(SequentialEngine::new(&spec)?),
+            (None, _) => Box::new(ThreadedEngine::new(&spec, executor.clone())?),
         };
         let num_clients = partition.train.num_clients();
         let attack = Attack::new(&roster, config.attack.as_ref(), num_clients, config.seed, layout)?;
@@ -109,6 +120,8 @@ impl<'a> Run<'a> {
         aggregator.check_room(client::largest_cohort(&config.federation, num_clients))?;
         Ok(Run {
             engine,
+            kernel,
+            accelerator,
             selector: Selector::new(&mut roster, &config.federation, partition.train.sizes())?,
             downlink,
             aggregator,
@@ -268,7 +281,8 @@ impl<'a> Run<'a> {
         };
         if on_clients {
             let num_clients = self.partition.train.num_clients();
-            let ids = client::sample_for_evaluation(config.fraction_evaluate, self.config.seed, round, num_clients);
+            let share = config.fraction_evaluate.unwrap_or(1.0);
+            let ids = client::sample_for_evaluation(share, self.config.seed, round, num_clients);
             let mut measure = |whose| evaluate::on_clients(engine, &self.weights, whose, &self.partition, &ids);
             self.client_accuracy = measure(Whose::Common)?;
             record.client_accuracy = spread(&self.client_accuracy);
@@ -291,6 +305,7 @@ impl<'a> Run<'a> {
             num_clients,
             rounds: self.config.federation.num_server_rounds as u64,
             threads: self.executor.threads(),
+            device: self.accelerator.as_ref().map(|accelerator| accelerator.name().to_owned()),
             plugins: self.roster.members.iter().map(|m| plugin_record(&m.plugin)).collect(),
             class_counts: match num_clients {
                 0..=MAX_CLIENTS_SHOWN => self.partition.class_counts(&self.experiment.data),
@@ -308,7 +323,7 @@ impl<'a> Run<'a> {
             client_rows: evaluate::own_rows(&self.partition),
             clients_trained: self.clients_trained,
             train_seconds: self.train_seconds,
-            kernel: self.experiment.model.kernel(),
+            kernel: self.kernel,
         }
     }
 }

@@ -43,6 +43,7 @@ pub mod math;
 mod parameters;
 mod plan;
 pub mod random;
+pub mod robust;
 pub mod roles;
 mod scan;
 pub mod sparse;

@@ -1,12 +1,22 @@
 //! Developer commands: `cargo dev plugins` builds the shipped plugins, `--check` proves that the committed files are
 //! what the sources give, `--native` builds the native libraries; plugins in AssemblyScript are built with Node.js, and
-//! `--lang rust` leaves them as they are. `cargo dev miri` runs the unsafe code of plugin calls under Miri.
+//! `--lang rust` leaves them as they are. `cargo dev miri` runs the unsafe code of plugin calls under Miri. `cargo dev
+//! bench` measures the tasks of `docs/performance.md`, `cargo dev curves` how cost grows; `cargo dev instructions` counts
+//! those of the hot paths; `cargo dev batches` tells other programs what to train on.
 //!
 //! The build is the one that authors use (`colla::plugin::build`), so that the same commit gives the same bytes in every
 //! folder.
 
 #[path = "colla-dev/assemblyscript.rs"]
 mod assemblyscript;
+#[path = "colla-dev/batches.rs"]
+mod batches;
+#[path = "colla-dev/bench/mod.rs"]
+mod bench;
+#[path = "colla-dev/curves.rs"]
+mod curves;
+#[path = "colla-dev/instructions.rs"]
+mod instructions;
 #[path = "colla-dev/miri.rs"]
 mod miri;
 #[path = "colla-dev/sources.rs"]
@@ -48,8 +58,26 @@ enum Task {
         #[arg(long, value_enum, conflicts_with = "native")]
         lang: Option<Language>,
     },
+    /// Measure how a round's cost grows with clients, cohort and rounds, and print the tables
+    Curves,
+    /// Count the instructions of the hot paths with Callgrind, beside the committed counts
+    Instructions {
+        /// Fail if a count differs from the committed one by more than 5 %
+        #[arg(long, conflicts_with = "bless")]
+        check: bool,
+        /// Write the counts to the committed file
+        #[arg(long)]
+        bless: bool,
+        /// Do one piece of the work that is counted
+        #[arg(long, hide = true, conflicts_with_all = ["check", "bless"])]
+        work: Option<String>,
+    },
     /// Interpret the unsafe code of the SDK and of the native loader with Miri, which finds undefined behaviour
     Miri,
+    /// Measure the tasks of examples/tasks, beside other programs where they are there, and print tables
+    Bench(Box<bench::Arguments>),
+    /// Print cohort, rows and batch order of a round as JSON lines, without training
+    Batches(batches::Arguments),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -95,7 +123,19 @@ fn main() -> ExitCode {
         Task::Plugins { check: true, lang, .. } => check_shipped(lang),
         Task::Plugins { native: true, .. } => build_native(),
         Task::Plugins { lang, .. } => build_shipped(lang),
+        Task::Curves => curves::run(),
+        Task::Instructions { work: Some(name), .. } => instructions::work(&name),
+        Task::Instructions { check, bless, .. } => {
+            let mode = match (check, bless) {
+                (true, _) => instructions::Mode::Check,
+                (_, true) => instructions::Mode::Bless,
+                _ => instructions::Mode::Print,
+            };
+            root().and_then(|root| instructions::run(&root, &mode))
+        }
         Task::Miri => root().and_then(|root| miri::run(&root)),
+        Task::Bench(arguments) => root().and_then(|root| bench::run(&root, &arguments)),
+        Task::Batches(arguments) => batches::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

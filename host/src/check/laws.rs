@@ -150,8 +150,8 @@ pub fn order(subject: &Subject) -> Held {
     let Input { rows, .. } = inputs::ordinary(LEN);
     let mut bench = Bench::open(&subject.plugin, LEN)?;
     let mut bitwise = true;
-    let expected = bench.combined(&rows, &[0, 1, 2, 3, 4], LEN)?;
-    for order in [[4, 3, 2, 1, 0], [1, 2, 3, 4, 0], [2, 0, 4, 1, 3]] {
+    let expected = bench.combined(&rows, &[0, 1, 2, 3, 4, 5, 6], LEN)?;
+    for order in [[6, 5, 4, 3, 2, 1, 0], [1, 2, 3, 4, 5, 6, 0], [2, 0, 4, 1, 6, 3, 5]] {
         let permuted = bench.combined(&rows, &order, LEN)?;
         for (row, given) in permuted.iter().enumerate() {
             let expected = if permuted.len() == 1 { &expected[0] } else { &expected[order[row]] };

@@ -53,6 +53,9 @@ pub struct Report {
     /// Hex.
     pub blake3: String,
     pub lines: Vec<Line>,
+    /// Whether the file can be a plugin at all.
+    #[serde(skip)]
+    pub is_plugin: bool,
     /// The role that is being asked.
     #[serde(skip)]
     role: Option<Role>,
@@ -105,14 +108,15 @@ impl Subject {
 /// Examines a WASM plugin, and the native library of the same source if one is given. Naming the library is the approval
 /// to load it, with all rights of this process.
 ///
-/// Errors: [`Kind::Config`] if there is no such file or it is a native library. A file that cannot be loaded is no error
+/// Errors: [`Kind::Config`] if there is no such file, it is a native library, or the parameters in `spec` are not its. A file that cannot be loaded is no error
 /// here but a broken law.
 pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
     let inspected = match plugin::inspect(spec) {
         Ok(inspected) => inspected,
         Err(error) if exit_code(&error) == Kind::PluginRefused.exit_code() => {
             let name = spec.path.as_ref().map_or(String::new(), |path| path.display().to_string());
-            let mut report = Report { plugin: name, blake3: String::new(), lines: Vec::new(), role: None };
+            let (blake3, lines) = (String::new(), Vec::new());
+            let mut report = Report { plugin: name, blake3, lines, is_plugin: false, role: None };
             report.tell("load", Err(error.into()));
             return Ok(report);
         }
@@ -123,10 +127,16 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
         let problem = "it is a native library; give the WASM file, and the library with `--native`";
         return Err(Fault::new(Kind::Config, format!("checking plugin `{name}`: {problem}")));
     }
-    let mut report = Report { plugin: name, blake3: inspected.blake3.clone(), lines: Vec::new(), role: None };
+    let (blake3, lines) = (inspected.blake3.clone(), Vec::new());
+    let mut report = Report { plugin: name, blake3, lines, is_plugin: true, role: None };
     let plugin = match plugin::load(spec, &[]) {
         Ok(plugin) => plugin,
+        // Parameters that the user gave are no fault of the plugin's; its own defaults are.
+        Err(error) if !spec.parameters.is_empty() && exit_code(&error) == Kind::Config.exit_code() => {
+            return Err(error);
+        }
         Err(error) => {
+            report.is_plugin = exit_code(&error) != Kind::PluginRefused.exit_code();
             report.tell("load", Err(error.into()));
             return Ok(report);
         }
@@ -229,8 +239,8 @@ fn measure(report: &mut Report, subject: &Subject, role: Role) {
         Role::Normalize | Role::Post => 1,
         Role::Compress | Role::ServerStep => 2,
         Role::Aggregate if subject.plugin.manifest().reduce == [Reduce::Rows] => inputs::ROWS + 1,
-        // Three honest updates and the own one, for two attackers, and the own one alone.
-        Role::Attack => 2 * 4 + 1,
+        // The honest updates and the own one, for two attackers, and the own one alone.
+        Role::Attack => 2 * (inputs::ROWS - 1) + 1,
         // Local and received weights, twice.
         Role::Client if bench.ends() => 4,
         _ => return,

@@ -221,8 +221,8 @@ pub(super) struct ExperimentArguments {
     /// Data: a CSV file or a folder of IDX files, or the name of an embedded data set
     #[arg(long, value_name = "PATH|NAME")]
     data: Option<String>,
-    /// Where to train; this build has `cpu`
-    #[arg(long)]
+    /// Where to train: `cpu`, or `gpu`, `cuda` with an index if need be, in a build with the cargo feature of that name
+    #[arg(long, value_name = "cpu|gpu[:N]|cuda[:N]")]
     device: Option<String>,
     /// Agents, one per thread; 0 means one per core. Never changes a result
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -395,8 +395,8 @@ mod tests {
 
     #[test]
     fn a_flag_out_of_range_is_a_configuration_error() {
-        let error = config("--device gpu").unwrap_err();
-        assert!(error.to_string().contains("no GPU support"), "{error}");
+        let error = config("--device tpu").unwrap_err();
+        assert!(error.to_string().contains("unknown device"), "{error}");
         assert_eq!(exit_code(&error), 3);
         assert!(config("--seed 18446744073709551615").unwrap_err().to_string().contains("seed"));
         assert_eq!(exit_code(&config("missing.toml").unwrap_err()), 3);

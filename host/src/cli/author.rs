@@ -62,7 +62,9 @@ pub(super) fn check(arguments: &CheckArguments) -> Result<()> {
         [] => Ok(()),
         ref broken => {
             let message = format!("plugin `{}` breaks {}", report.plugin, broken.join(", "));
-            Err(Fault::new(Kind::PluginFailed, format!("{message}; the lines marked FAIL say how")))
+            // As a run would end: what is no plugin is refused, what is one and breaks a law has failed.
+            let kind = if report.is_plugin { Kind::PluginFailed } else { Kind::PluginRefused };
+            Err(Fault::new(kind, format!("{message}; the lines marked FAIL say how")))
         }
     }
 }

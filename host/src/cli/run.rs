@@ -61,3 +61,33 @@ fn written_down(directory: &mut RunDirectory, error: anyhow::Error) -> anyhow::E
         Err(second) => error.context(format!("this could not be written to the run directory ({second:#})")),
     }
 }
+
+#[cfg(all(test, feature = "gpu"))]
+mod tests {
+    use super::*;
+    use crate::cli::arguments::{Arguments, Command};
+    use clap::Parser;
+
+    #[test]
+    fn a_device_trains_from_the_command_line_to_the_summary() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let line =
+            format!("colla-host --device gpu:0 --rounds 5 --seed 3 --plugin fedprox --quiet --out {}", out.display());
+        let Command::Run(arguments) = Arguments::try_parse_from(line.split_whitespace()).unwrap().into_command() else {
+            panic!("without a subcommand the experiment is run");
+        };
+        match run(&arguments) {
+            Err(error) if error.to_string().contains("no GPU was found") => {
+                assert!(std::env::var_os("COLLA_REQUIRE_GPU").is_none(), "COLLA_REQUIRE_GPU is set, but {error}");
+                return eprintln!("no test on a GPU: {error}");
+            }
+            done => done.unwrap(),
+        }
+        let read = |name| std::fs::read_to_string(out.join(name)).unwrap();
+        let summary: serde_json::Value = serde_json::from_str(&read("summary.json")).unwrap();
+        assert!(summary["kernel"].as_str().unwrap().starts_with("stacks, "), "{summary}");
+        assert!(summary["final"]["test_accuracy"].as_f64().unwrap() > 0.3, "{summary}");
+        assert_eq!(read("metrics.jsonl").lines().count(), 6);
+    }
+}

@@ -1,7 +1,7 @@
 //! Every range that a doc comment in [`super`] promises, checked once, so that nobody below checks again.
 //! What depends on the data or on a manifest is checked where those are known.
 
-use super::{Attack, BatchSize, Config, ModelName, Plugin};
+use super::{Attack, BatchSize, Config, DeviceChoice, ModelName, Plugin};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -18,6 +18,7 @@ const MAX_THREADS: usize = 1024;
 const MAX_UPDATE_MEMORY: usize = 1 << 24;
 /// A tebibyte in MiB.
 const MAX_STATE_MEMORY: usize = 1 << 20;
+const MAX_DEVICE_MEMORY: usize = 1 << 20;
 
 impl Config {
     /// Errors: `Kind::Config` naming key, value and rule of the first value that is out of range.
@@ -102,7 +103,7 @@ impl Config {
             "above 0 and at most 1048576",
         )?;
         rule("evaluate.every", evaluate.every, evaluate.every >= 1, "at least 1")?;
-        let share = evaluate.fraction_evaluate;
+        let share = evaluate.fraction_evaluate.unwrap_or(1.0);
         rule("evaluate.fraction-evaluate", share, share > 0.0 && share <= 1.0, "above 0 and at most 1")
     }
 
@@ -116,13 +117,9 @@ impl Config {
         for hash in &self.host.allow_native {
             rule("host.allow-native", format!("\"{hash}\""), is_blake3(hash), "the 64 hexadecimal digits of a BLAKE3")?;
         }
-        match self.host.device.as_str() {
-            "cpu" => Ok(()),
-            gpu if ["gpu", "cuda", "wgpu"].iter().any(|name| gpu.starts_with(name)) => Err(wrong(format!(
-                "config `host.device = \"{gpu}\"`: this build of colla has no GPU support; use `cpu`"
-            ))),
-            other => Err(wrong(format!("config `host.device = \"{other}\"`: unknown device; use `cpu`"))),
-        }
+        let memory = self.host.device_memory;
+        rule("host.device-memory", memory, (64..=MAX_DEVICE_MEMORY).contains(&memory), "from 64 to 1048576")?;
+        DeviceChoice::parse(&self.host.device).map(drop)
     }
 }
 
@@ -243,7 +240,7 @@ mod tests {
         );
         check(|c| c.evaluate.every = 0, "config `evaluate.every = 0`: must be at least 1");
         check(
-            |c| c.evaluate.fraction_evaluate = 0.0,
+            |c| c.evaluate.fraction_evaluate = Some(0.0),
             "config `evaluate.fraction-evaluate = 0`: must be above 0 and at most 1",
         );
     }
@@ -289,12 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn the_device_of_this_build_is_the_cpu() {
+    fn a_device_has_a_known_name_and_enough_memory() {
         check(
-            |c| c.host.device = "gpu:0".into(),
-            "config `host.device = \"gpu:0\"`: this build of colla has no GPU support; use `cpu`",
+            |c| c.host.device = "tpu".into(),
+            "config `host.device = \"tpu\"`: unknown device; use `cpu`, `gpu` or `cuda`, the last two with an index if \
+             there are several, such as `gpu:1`",
         );
-        check(|c| c.host.device = "tpu".into(), "config `host.device = \"tpu\"`: unknown device; use `cpu`");
+        check(|c| c.host.device_memory = 63, "config `host.device-memory = 63`: must be from 64 to 1048576");
     }
 
     #[test]

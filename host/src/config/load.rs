@@ -178,6 +178,7 @@ mod tests {
         expected.data.name = Some("optdigits".into());
         expected.partition.alpha = Some(0.1);
         expected.model.hidden = Some(vec![64]);
+        expected.evaluate.fraction_evaluate = Some(1.0);
         assert_eq!(Config::load(None, &[]).unwrap(), expected);
     }
 

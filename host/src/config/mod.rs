@@ -4,13 +4,18 @@
 //! Where in the flow: first; everything below receives a part of it.
 //! What it never does: touch files other than the one it is read from, or look at data.
 
+mod cache;
 mod check;
+mod device;
 mod keys;
 mod load;
 mod overrides;
 mod resolve;
 
+pub use cache::Cache;
 pub(crate) use check::{MAX_EPOCHS, MAX_STEPS};
+pub use device::DeviceChoice;
+pub(crate) use device::not_built;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -40,7 +45,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Data {
-    /// An embedded data set: `optdigits` (default) or `heart-disease`.
+    /// A data set that needs no file: `optdigits` (default) or `heart-disease`, which are embedded, or `synthetic`,
+    /// which is drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A directory with the four IDX files of MNIST's form (`.gz` or not), or a CSV file (`.gz` or not).
@@ -59,6 +65,25 @@ pub struct Data {
     pub client: Option<String>,
     /// CSV without a split column: share of the rows held out as the test set, in (0, 1). Default 0.2.
     pub test_fraction: f64,
+    /// `synthetic` only: rows of the training set, 1 to 2³¹. Default 60000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_rows: Option<usize>,
+    /// `synthetic` only: rows of the test set, 1 to 2³¹. Default 10000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_test_rows: Option<usize>,
+    /// `synthetic` only: values of a row, 1 to 65536. Default 60.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_features: Option<usize>,
+    /// `synthetic` only: 2 to 1000. Default 10.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_classes: Option<usize>,
+    /// `synthetic` only: seed of the data, apart from the run seed. Default 42.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Where unpacked and parsed files of 1 MiB or more are kept, by hash of their content and of the settings above: a
+    /// folder, or `false` for nowhere. Default: the user's cache directory.
+    #[serde(skip_serializing_if = "Cache::is_default")]
+    pub cache: Cache,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +119,11 @@ pub struct Partition {
     /// Dirichlet concentration, 10⁻⁶ to 10⁶. `dirichlet`, `dirichlet-hsu` and `dirichlet-lognormal` only. Default 0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
+    /// `iid` only: rows of each client, at most as many as there are. They are dealt from as many shuffled passes over the
+    /// training set as it takes, so a row may belong to several clients; no client holds one twice. Default: all rows are
+    /// dealt once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples_per_client: Option<usize>,
     /// `shards` only: shards per client. Default 2.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards_per_client: Option<usize>,
@@ -110,15 +140,17 @@ pub struct Partition {
     pub test_fraction: f64,
     /// Partition seed, apart from the run seed. Default 42.
     pub seed: u64,
-    /// Where finished partitions are kept, by hash of data and settings. Default: the user's cache directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cache: Option<PathBuf>,
+    /// Where finished partitions are kept, by hash of data and settings: a folder, or `false` for nowhere. Default: the
+    /// user's cache directory.
+    #[serde(skip_serializing_if = "Cache::is_default")]
+    pub cache: Cache,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PartitionKind {
-    /// Shuffled rows in blocks of equal size; the first `N mod K` blocks have one more.
+    /// Shuffled rows in blocks of equal size; the first `N mod K` blocks have one more. With `samples-per-client`, exactly
+    /// so many for each client.
     Iid,
     /// Each class spread over the clients by Dir_K(alpha) (Flower's convention).
     Dirichlet,
@@ -249,8 +281,9 @@ pub struct Evaluate {
     pub every: usize,
     /// Evaluation on the clients' own rows: `never`, `last` (default) or `always`.
     pub clients: ClientEvaluation,
-    /// Share of the clients that are evaluated, in (0, 1]. Default 1.
-    pub fraction_evaluate: f64,
+    /// Share of the clients that are evaluated, in (0, 1]. Default: all of them, up to 10,000 clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fraction_evaluate: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -285,12 +318,14 @@ impl Plugin {
     }
 }
 
-/// The machine's side: nothing here changes a result.
+/// The machine's side: nothing here but `device` changes a result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Host {
-    /// `cpu`.
+    /// `cpu` (default), `gpu` or `cuda`, the last two with an index where there are several: see [`DeviceChoice`].
     pub device: String,
+    /// MiB of a GPU's memory that training may take, at least 64: how many clients train together. Default 2048.
+    pub device_memory: usize,
     /// Agents, one per thread. 0 (default) means one per core.
     pub threads: usize,
     /// MiB of memory for the updates of a cohort, where a method needs them all at once (cohort × weights × 4 bytes);
@@ -336,6 +371,12 @@ impl Default for Data {
             split: "split".into(),
             client: None,
             test_fraction: 0.2,
+            num_rows: None,
+            num_test_rows: None,
+            num_features: None,
+            num_classes: None,
+            seed: None,
+            cache: Cache::User,
         }
     }
 }
@@ -346,13 +387,14 @@ impl Default for Partition {
             kind: PartitionKind::Dirichlet,
             num_clients: 100,
             alpha: None,
+            samples_per_client: None,
             shards_per_client: None,
             classes_per_client: None,
             sigma: None,
             min_partition_size: 1,
             test_fraction: 0.0,
             seed: 42,
-            cache: None,
+            cache: Cache::User,
         }
     }
 }
@@ -394,7 +436,7 @@ impl Default for Federation {
 
 impl Default for Evaluate {
     fn default() -> Self {
-        Evaluate { every: 1, clients: ClientEvaluation::Last, fraction_evaluate: 1.0 }
+        Evaluate { every: 1, clients: ClientEvaluation::Last, fraction_evaluate: None }
     }
 }
 
@@ -402,6 +444,7 @@ impl Default for Host {
     fn default() -> Self {
         Host {
             device: "cpu".into(),
+            device_memory: 2048,
             threads: 0,
             update_memory: 1024,
             state_memory: 2048,

@@ -1,6 +1,6 @@
 //! `--set key=value` on the table that was read, before it becomes a [`super::Config`].
 
-use super::{Partition, PartitionKind, keys::ALIASES};
+use super::{Partition, PartitionKind, keys::ALIASES, resolve::SYNTHETIC};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use toml::{Table, Value};
@@ -8,6 +8,9 @@ use toml::{Table, Value};
 /// Keys of the file that lose their meaning when the command line sets another: of the two sources of data only one
 /// may be given, and each kind of partition and of model has keys of its own.
 const DISPLACED: [(&str, &str); 2] = [("data.name", "data.path"), ("data.path", "data.name")];
+
+/// Keys that only the data set that is drawn uses.
+const SIZES: [&str; 5] = ["data.num-rows", "data.num-test-rows", "data.num-features", "data.num-classes", "data.seed"];
 
 /// Sets each `(key path, value)` in order; a later one wins.
 ///
@@ -20,6 +23,9 @@ pub(super) fn apply(table: &mut Table, overrides: &[(String, String)]) -> Result
         displaced.for_each(|other| drop(remove(table, other)));
         if key == "model.name" && parse(value).as_str() != Some("mlp") {
             drop(remove(table, "model.hidden"));
+        }
+        if key == "data.path" || key == "data.name" && parse(value).as_str() != Some(SYNTHETIC) {
+            SIZES.iter().for_each(|other| drop(remove(table, other)));
         }
         if key == "partition.kind" {
             unused_keys(&parse(value)).into_iter().for_each(|other| drop(remove(table, other)));
@@ -35,6 +41,7 @@ fn unused_keys(kind: &Value) -> Vec<&'static str> {
     used.resolve();
     [
         ("partition.alpha", used.alpha.is_some()),
+        ("partition.samples-per-client", kind == PartitionKind::Iid),
         ("partition.sigma", used.sigma.is_some()),
         ("partition.shards-per-client", used.shards_per_client.is_some()),
         ("partition.classes-per-client", used.classes_per_client.is_some()),
@@ -146,6 +153,14 @@ mod tests {
     #[test]
     fn choosing_a_path_drops_the_name_that_the_file_gave() {
         check("[data]\nname = \"optdigits\"", "data.path", "x.csv", "[data]\npath = \"x.csv\"");
+    }
+
+    #[test]
+    fn choosing_other_data_drops_the_sizes_of_what_is_drawn() {
+        let file = "[data]\nname = \"synthetic\"\nnum-rows = 5\nseed = 1";
+        check(file, "data.name", "optdigits", "[data]\nname = \"optdigits\"");
+        check(file, "data.path", "x.csv", "[data]\npath = \"x.csv\"");
+        check(file, "data.name", "synthetic", file);
     }
 
     #[test]

@@ -32,9 +32,13 @@ pub fn load(path: &Path, config: &config::Data) -> Result<Dataset> {
         client: config.client.as_deref(),
     };
     let table = Table::read(&source, file, &columns)?;
+    table.into_dataset(&name(path), config)
+}
+
+/// What the data set of a file is called.
+pub fn name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let name = name.trim_end_matches(".gz").trim_end_matches(".csv");
-    table.into_dataset(name, config)
+    name.trim_end_matches(".gz").trim_end_matches(".csv").into()
 }
 
 /// Which columns are not features.

@@ -20,13 +20,28 @@ const LABELS_MAGIC: u32 = 0x0801;
 /// Deflate packs at most about 1032 bytes into one.
 const LARGEST_PACKING: u64 = 1032;
 
-/// Reads the four files of `folder`. Sample shape `[1, height, width]`; pixels stay bytes.
+/// The four files of a folder: training images and labels, test images and labels.
+/// Errors: `Kind::Data` naming the one that is not there.
+pub fn files(folder: &Path) -> Result<[PathBuf; 4]> {
+    let [images, labels] = [("images", "idx3"), ("labels", "idx1")];
+    let of = |half, (content, kind)| find(folder, half, content, kind);
+    Ok([of("train", images)?, of("train", labels)?, of("t10k", images)?, of("t10k", labels)?])
+}
+
+/// What the data set of a folder is called.
+pub fn name(folder: &Path) -> String {
+    let full = folder.canonicalize().unwrap_or_else(|_| folder.into());
+    full.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Reads the four [`files`] of `folder`. Sample shape `[1, height, width]`; pixels stay bytes.
 ///
 /// Labels must be `0..C` or `1..=C` (the latter, EMNIST's letters, become `0..C`), every class with a training row.
 /// Errors: `Kind::Data` that names the file and both values.
 pub fn load(folder: &Path, features: FeatureScaling) -> Result<Dataset> {
-    let train = Part::read(folder, "train")?;
-    let test = Part::read(folder, "t10k")?;
+    let [images, labels, test_images, test_labels] = files(folder)?;
+    let train = Part::read(images, labels)?;
+    let test = Part::read(test_images, test_labels)?;
     if train.shape != test.shape {
         let [[h, w], [test_h, test_w]] = [train.shape, test.shape];
         return Err(fault(&test.images_path, format!("images are {test_h} x {test_w}, the training images {h} x {w}")));
@@ -34,11 +49,16 @@ pub fn load(folder: &Path, features: FeatureScaling) -> Result<Dataset> {
     let (first, last) = train.classes()?;
     let [train_labels, test_labels] = [&train, &test].map(|part| part.labels_from(first, last));
     let pixels = scaling::of_pixels(&train.pixels, u8::MAX, features);
-    let name = folder.canonicalize().unwrap_or_else(|_| folder.into());
-    let name = name.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
     let shape = vec![1, train.shape[0], train.shape[1]];
     let classes = usize::from(last - first) + 1;
-    Dataset::from_bytes(name, shape, classes, pixels, (train.pixels, train_labels?), (test.pixels, test_labels?))
+    Dataset::from_bytes(
+        name(folder),
+        shape,
+        classes,
+        pixels,
+        (train.pixels, train_labels?),
+        (test.pixels, test_labels?),
+    )
 }
 
 /// Images and labels of one half.
@@ -51,9 +71,7 @@ struct Part {
 }
 
 impl Part {
-    fn read(folder: &Path, half: &str) -> Result<Part> {
-        let images_path = find(folder, half, "images", "idx3")?;
-        let labels_path = find(folder, half, "labels", "idx1")?;
+    fn read(images_path: PathBuf, labels_path: PathBuf) -> Result<Part> {
         let ([count, height, width], pixels) = read(&images_path, IMAGES_MAGIC)?;
         let ([label_count], labels) = read(&labels_path, LABELS_MAGIC)?;
         if count != label_count {

@@ -1,16 +1,18 @@
 //! Data sets in memory: features as they came (bytes stay bytes until the batch), labels, natural clients.
 //!
 //! Where in the flow: after the configuration, before partitioning. What it never does: know about clients' shares.
-//! One file per form (`idx`, `csv`) or embedded set (`optdigits`, `heart_disease`); a new embedded set is one file and
-//! one line in [`EMBEDDED`]. A caller's own arrays enter through [`Dataset::from_arrays`] and [`Dataset::from_bytes`].
+//! One file per form (`idx`, `csv`) or set that needs no file (`optdigits`, `heart_disease`, `synthetic`); a new one of
+//! these is one file and one line in [`EMBEDDED`]. What was unpacked or parsed is kept for the next run (`cache`). A caller's own arrays enter through [`Dataset::from_arrays`] and [`Dataset::from_bytes`].
 
 mod arrays;
+mod cache;
 mod csv;
 mod heart_disease;
 mod idx;
 mod optdigits;
 mod scaling;
 mod source;
+mod synthetic;
 
 pub use arrays::PixelScale;
 pub use source::{EMBEDDED, Embedded, load};
@@ -70,6 +72,8 @@ impl Features {
     /// Writes the rows named by `rows` into `out`, each `width` elements, in that order.
     ///
     /// Shapes: `out` has `rows.len() × width` elements; every row index is below the number of rows.
+    /// Inlined, so that a caller who knows the processor gets it in that processor's registers.
+    #[inline(always)]
     pub fn gather(&self, rows: &[u32], width: usize, out: &mut [f32]) {
         debug_assert_eq!(out.len(), rows.len() * width);
         for (&row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {

@@ -2,34 +2,39 @@
 //!
 //! Where in the flow: the entrance of loading. What it never does: parse; that is each form's own file.
 
-use super::{Dataset, csv, heart_disease, idx, optdigits};
-use crate::config::{self, DataFormat, FeatureScaling};
+use super::{Dataset, cache, csv, heart_disease, idx, optdigits, synthetic};
+use crate::config::{self, DataFormat};
 use crate::error::{Fault, Kind, did_you_mean};
 use anyhow::Result;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-/// A data set inside the program.
+/// A data set that needs no file: inside the program, or drawn.
 #[derive(Clone, Copy, Debug)]
 pub struct Embedded {
     pub name: &'static str,
     /// One line for `colla-host data`.
     pub summary: &'static str,
-    load: fn(FeatureScaling) -> Result<Dataset>,
+    load: fn(&config::Data) -> Result<Dataset>,
 }
 
-/// Every embedded data set; the first one is the default.
+/// Every data set that needs no file; the first one is the default.
 pub const EMBEDDED: &[Embedded] = &[
     Embedded {
         name: "optdigits",
         summary: "8 x 8 grey digits, 10 classes, 3,823 training and 1,797 test rows by other writers (CC BY 4.0)",
-        load: optdigits::load,
+        load: |config| optdigits::load(config.features),
     },
     Embedded {
         name: "heart-disease",
         summary: "13 clinical inputs, sick or not, 486 training and 254 test rows of 4 hospitals (CC BY 4.0)",
-        load: heart_disease::load,
+        load: |config| heart_disease::load(config.features),
+    },
+    Embedded {
+        name: synthetic::NAME,
+        summary: "any number of rows, drawn for one logistic regression; for experiments of any size",
+        load: synthetic::load,
     },
 ];
 
@@ -54,17 +59,20 @@ fn embedded(name: &str, config: &config::Data) -> Result<Dataset> {
         let hint = if hint.is_empty() { ";".into() } else { hint };
         let list = names.join(", ");
         return Err(fault(format!(
-            "config `data.name = \"{name}\"`: there is no such embedded data set{hint} available: {list}; \
+            "config `data.name = \"{name}\"`: there is no such data set{hint} available: {list}; \
              give any other set by `data.path`"
         )));
     };
     if config.format != DataFormat::Auto {
         return Err(fault(format!(
-            "config `data.format`: `{name}` is embedded and has no file format; leave `format` out or give `data.path`"
+            "config `data.format`: `{name}` needs no file and has no format; leave `format` out or give `data.path`"
         )));
     }
-    refuse_csv_keys(config, &format!("`{name}` is embedded"))?;
-    (set.load)(config.features)
+    refuse_csv_keys(config, &format!("`{name}` needs no file"))?;
+    if name != synthetic::NAME {
+        refuse_sizes(config, &format!("`{name}` has the size that it has"))?;
+    }
+    (set.load)(config)
 }
 
 fn from_path(path: &Path, config: &config::Data) -> Result<Dataset> {
@@ -77,13 +85,14 @@ fn from_path(path: &Path, config: &config::Data) -> Result<Dataset> {
         return Err(Fault::new(Kind::Data, format!("config `data.path = \"{shown}\"`: {what}")));
     }
     let is_csv = [".csv", ".csv.gz"].iter().any(|end| path.to_string_lossy().ends_with(end));
+    refuse_sizes(config, &format!("`{shown}` has the size that it has"))?;
     match (config.format, metadata.is_dir()) {
         (DataFormat::Auto | DataFormat::Idx, true) => {
             refuse_csv_keys(config, &format!("`{shown}` is a directory of IDX files"))?;
-            idx::load(path, config.features)
+            from_idx(path, config)
         }
-        (DataFormat::Csv, false) => csv::load(path, config),
-        (DataFormat::Auto, false) if is_csv => csv::load(path, config),
+        (DataFormat::Csv, false) => from_csv(path, config),
+        (DataFormat::Auto, false) if is_csv => from_csv(path, config),
         (DataFormat::Idx, false) => Err(fault(format!(
             "config `data.path = \"{shown}\"`: format `idx` needs the directory that holds the four files, this is a file"
         ))),
@@ -94,6 +103,37 @@ fn from_path(path: &Path, config: &config::Data) -> Result<Dataset> {
             "config `data.path = \"{shown}\"`: the name ends neither in .csv nor in .csv.gz; say `format = \"csv\"`, \
              or give the directory of the IDX files"
         ))),
+    }
+}
+
+fn from_idx(folder: &Path, config: &config::Data) -> Result<Dataset> {
+    let files = idx::files(folder)?;
+    // What is not packed is read as fast as its cached form.
+    if !files.iter().any(|file| is_packed(file)) {
+        return idx::load(folder, config.features);
+    }
+    cache::load(config, &idx::name(folder), &files, || idx::load(folder, config.features))
+}
+
+fn from_csv(path: &Path, config: &config::Data) -> Result<Dataset> {
+    cache::load(config, &csv::name(path), &[path.into()], || csv::load(path, config))
+}
+
+/// Keys that only the data set that is drawn has a use for.
+fn refuse_sizes(config: &config::Data, what: &str) -> Result<()> {
+    let given = [
+        ("num-rows", config.num_rows.is_some()),
+        ("num-test-rows", config.num_test_rows.is_some()),
+        ("num-features", config.num_features.is_some()),
+        ("num-classes", config.num_classes.is_some()),
+        ("seed", config.seed.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((key, _)) => Err(fault(format!(
+            "config `data.{key}`: only the data set `{}` uses it, and {what}; leave `{key}` out",
+            synthetic::NAME
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -119,10 +159,14 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn Read>> {
     let file =
         File::open(path).map_err(|error| Fault::new(Kind::Data, format!("data file `{}`: {error}", path.display())))?;
     let buffered = BufReader::with_capacity(1 << 16, file);
-    Ok(match path.extension().is_some_and(|extension| extension == "gz") {
+    Ok(match is_packed(path) {
         true => Box::new(flate2::bufread::MultiGzDecoder::new(buffered)),
         false => Box::new(buffered),
     })
+}
+
+fn is_packed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
 }
 
 fn fault(message: String) -> anyhow::Error {
@@ -169,8 +213,8 @@ mod tests {
         check(
             named("optdigit"),
             3,
-            "config `data.name = \"optdigit\"`: there is no such embedded data set; did you mean `optdigits`? \
-             available: optdigits, heart-disease; give any other set by `data.path`",
+            "config `data.name = \"optdigit\"`: there is no such data set; did you mean `optdigits`? \
+             available: optdigits, heart-disease, synthetic; give any other set by `data.path`",
         );
         check(
             config::Data { path: Some("x.csv".into()), ..named("optdigits") },
@@ -180,12 +224,22 @@ mod tests {
         check(
             config::Data { format: DataFormat::Csv, ..named("optdigits") },
             3,
-            "config `data.format`: `optdigits` is embedded and has no file format; leave `format` out or give `data.path`",
+            "config `data.format`: `optdigits` needs no file and has no format; leave `format` out or give `data.path`",
         );
         check(
             config::Data { client: Some("center".into()), ..named("heart-disease") },
             3,
-            "config `data.client`: only CSV files use it, and `heart-disease` is embedded; leave `client` out",
+            "config `data.client`: only CSV files use it, and `heart-disease` needs no file; leave `client` out",
+        );
+    }
+
+    #[test]
+    fn only_what_is_drawn_has_a_size_to_set() {
+        check(
+            config::Data { num_rows: Some(10), ..named("optdigits") },
+            3,
+            "config `data.num-rows`: only the data set `synthetic` uses it, and `optdigits` has the size that it has; \
+             leave `num-rows` out",
         );
     }
 

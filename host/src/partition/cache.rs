@@ -8,6 +8,7 @@
 //! partition is drawn anew and the file replaced.
 
 use super::{ClientRows, OwnTest, Partition, Settings};
+use crate::config::Cache;
 use crate::data::Dataset;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,28 +18,20 @@ use std::path::{Path, PathBuf};
 const MAGIC: &[u8; 8] = b"CLPART01";
 const HASH: usize = 32;
 
-/// Where the partition of these settings lies; `None` if neither configuration nor environment names a folder.
-pub fn file(folder: Option<&Path>, settings: &Settings, data: &Dataset) -> Option<PathBuf> {
-    let folder = folder.map_or_else(user_folder, |folder| Some(folder.into()))?;
+/// Where the partition of these settings lies; `None` if there is no folder for it.
+pub fn file(cache: &Cache, settings: &Settings, data: &Dataset) -> Option<PathBuf> {
+    let folder = cache.folder("partitions")?;
     let mut hasher = blake3::Hasher::new();
     hasher.update(MAGIC).update(&data.fingerprint).update(&postcard::to_allocvec(settings).ok()?);
     Some(folder.join(format!("{}.partition", hasher.finalize().to_hex())))
-}
-
-/// `colla/partitions` under the user's cache directory.
-fn user_folder() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let caches = absolute("XDG_CACHE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
-        .or_else(|| absolute("LOCALAPPDATA"))?;
-    Some(caches.join("colla").join("partitions"))
 }
 
 /// The stored partition, if the file is whole and fits data and settings.
 pub fn read(path: &Path, settings: &Settings, data: &Dataset) -> Option<Partition> {
     let mut file = File::open(path).ok()?;
     // No partition is longer: at most 5 bytes a row and 10 an offset, twice.
-    let longest = 64 + 10 * (data.train.len() + data.test.len()) + 20 * (settings.num_clients + 2);
+    let rows = data.train.len().max(settings.dealt_rows().unwrap_or(0)) + data.test.len();
+    let longest = 64 + 10 * rows + 20 * (settings.num_clients + 2);
     if file.metadata().ok()?.len() > longest as u64 {
         return None;
     }
@@ -54,7 +47,8 @@ pub fn read(path: &Path, settings: &Settings, data: &Dataset) -> Option<Partitio
 }
 
 fn is_sound(partition: &Partition, settings: &Settings, data: &Dataset) -> bool {
-    let fits = |rows: &ClientRows, count: usize| rows.is_sound(settings.num_clients, count);
+    let shared = settings.samples_per_client.is_some();
+    let fits = |rows: &ClientRows, count: usize| rows.is_sound(settings.num_clients, count, shared);
     let train = fits(&partition.train, data.train.len()) && partition.train.sizes().all(|size| size > 0);
     train
         && match &partition.own_test {
@@ -93,7 +87,7 @@ mod tests {
     }
 
     fn cached_in(folder: &Path) -> Config {
-        Config { cache: Some(folder.into()), ..Default::default() }
+        Config { cache: Cache::Folder(folder.into()), ..Default::default() }
     }
 
     fn only_file(folder: &Path) -> PathBuf {
@@ -105,9 +99,10 @@ mod tests {
     #[test]
     fn the_second_call_reads_what_the_first_one_wrote() {
         let (folder, data) = (tempfile::tempdir().unwrap(), data());
-        let config = cached_in(&folder.path().join("made").join("on demand"));
+        let made = folder.path().join("made").join("on demand");
+        let config = cached_in(&made);
         let drawn = load_or_create(&config, &data).unwrap();
-        let path = only_file(config.cache.as_deref().unwrap());
+        let path = only_file(&made);
         assert_eq!(drawn, create(&config, &data).unwrap());
 
         // Another sound partition under the same name shows that the file is read.
@@ -131,11 +126,12 @@ mod tests {
             Config { num_clients: 99, ..config.clone() },
             Config { test_fraction: 0.5, ..config.clone() },
             Config { kind: crate::config::PartitionKind::Iid, ..config.clone() },
+            Config { kind: crate::config::PartitionKind::Iid, samples_per_client: Some(60), ..config.clone() },
         ] {
             load_or_create(&other, &data).unwrap();
         }
         load_or_create(&config, &other_data.unwrap()).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 7);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 8);
     }
 
     #[test]
@@ -159,6 +155,28 @@ mod tests {
             assert_eq!(load_or_create(&config, &data).unwrap(), drawn);
             assert_eq!(fs::read(&path).unwrap(), good);
         }
+    }
+
+    #[test]
+    fn rows_that_several_clients_hold_come_back_from_the_file() {
+        let (folder, data) = (tempfile::tempdir().unwrap(), data());
+        let kind = crate::config::PartitionKind::Iid;
+        let config = Config { kind, num_clients: 5_000, samples_per_client: Some(10), ..cached_in(folder.path()) };
+        let drawn = load_or_create(&config, &data).unwrap();
+        let path = only_file(folder.path());
+        let settings = Settings::resolve(&config, &data).unwrap();
+        assert_eq!(read(&path, &settings, &data).unwrap(), drawn);
+        // A client that holds a row twice is no such partition.
+        let mut lists: Vec<Vec<u32>> = (0..5_000).map(|client| drawn.train.client(client).to_vec()).collect();
+        lists[7][0] = lists[7][1];
+        write(&path, &Partition { train: ClientRows::new(lists), own_test: None });
+        assert_eq!(read(&path, &settings, &data), None);
+    }
+
+    #[test]
+    fn a_cache_that_is_turned_off_leaves_no_file() {
+        let config = Config { cache: Cache::Off, ..Config::default() };
+        assert_eq!(file(&config.cache, &Settings::resolve(&config, &data()).unwrap(), &data()), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::Result;
 /// Source: FedLab's unbalanced IID. Departures: there the rows that rounding leaves over all go to the first client,
 /// on small data more than a client's mean, while here the cuts are rounded; and there a client may stay empty.
 pub fn owners(task: &Task<'_>) -> Result<Vec<u32>> {
-    Ok(task.hand_out(&task.shuffled_rows(), &sizes(task)))
+    Ok(task.hand_out(&task.shuffled_rows(0), &sizes(task)))
 }
 
 /// Sizes n_k in the proportions of lognormal(0, sigma) draws, none below `min-partition-size`, with sum N.

@@ -2,7 +2,7 @@
 //!
 //! Where in the flow: after the data, before the clients. What it never does: touch features.
 //!
-//! Every kind answers one question, who owns each row; the rest (order of a client's rows, hold-out, cache) is common.
+//! Every kind answers one question, who owns each row (only `iid` may give a row to several); the rest (order of a client's rows, hold-out, cache) is common.
 //! A new kind is one file and one line in `METHODS`. All draws come from counter-based streams keyed by the
 //! partition seed, so a partition depends on nothing but data and settings.
 
@@ -56,14 +56,14 @@ struct Method {
     name: &'static str,
     /// The keys that it uses besides `num-clients`, `min-partition-size`, `test-fraction` and `seed`.
     keys: &'static [Key],
-    /// Owner of each training row, or [`task::NOBODY`].
+    /// Owner of each training row, or [`task::NOBODY`], where no row has two.
     owners: fn(&Task<'_>) -> Result<Vec<u32>>,
 }
 
 /// The one list of kinds.
 #[rustfmt::skip]
 const METHODS: &[Method] = &[
-    Method { kind: PartitionKind::Iid, name: "iid", keys: &[], owners: iid::owners },
+    Method { kind: PartitionKind::Iid, name: "iid", keys: &[Key::SamplesPerClient], owners: iid::owners },
     Method { kind: PartitionKind::Dirichlet, name: "dirichlet", keys: &[Key::Alpha], owners: dirichlet::owners },
     Method { kind: PartitionKind::DirichletHsu, name: "dirichlet-hsu", keys: &[Key::Alpha], owners: mixture::equal_sizes },
     Method { kind: PartitionKind::Shards, name: "shards", keys: &[Key::ShardsPerClient], owners: shards::owners },
@@ -82,7 +82,7 @@ const METHODS: &[Method] = &[
 /// Errors: those of [`create`].
 pub fn load_or_create(config: &config::Partition, data: &Dataset) -> Result<Partition> {
     let settings = Settings::resolve(config, data)?;
-    let Some(file) = cache::file(config.cache.as_deref(), &settings, data) else { return draw(&settings, data) };
+    let Some(file) = cache::file(&config.cache, &settings, data) else { return draw(&settings, data) };
     if let Some(partition) = cache::read(&file, &settings, data) {
         return Ok(partition);
     }
@@ -108,18 +108,25 @@ pub fn create(config: &config::Partition, data: &Dataset) -> Result<Partition> {
 
 fn draw(settings: &Settings, data: &Dataset) -> Result<Partition> {
     let task = Task { settings, data };
-    let owners = (settings.method().owners)(&task)?;
-    let order = 0..owners.len() as u32;
-    let mut all = ClientRows::grouped(order, &owners, settings.num_clients);
-    // Rows of one class must not stand together in a client that does not shuffle its batches.
-    all.for_each_mut(|client, rows| task.stream(Draw::Order, client as u64).shuffle(rows));
-
+    let all = match settings.samples_per_client {
+        Some(samples) => iid::dealt(&task, samples),
+        None => owned(&task)?,
+    };
     if settings.test_fraction > 0.0 {
         let (train, held_out) = all.hold_out(settings.test_fraction);
         return Ok(Partition { train, own_test: Some(OwnTest::HeldOut(held_out)) });
     }
     let own_test = natural::own_test(&task).map(OwnTest::OfTestSet);
     Ok(Partition { train: all, own_test })
+}
+
+/// The rows of each owner, in random order.
+fn owned(task: &Task<'_>) -> Result<ClientRows> {
+    let owners = (task.settings.method().owners)(task)?;
+    let mut all = ClientRows::grouped(0..owners.len() as u32, &owners, task.num_clients());
+    // Rows of one class must not stand together in a client that does not shuffle its batches.
+    all.for_each_mut(|client, rows| task.stream(Draw::Order, client as u64).shuffle(rows));
+    Ok(all)
 }
 
 #[cfg(test)]

@@ -19,6 +19,12 @@ impl ClientRows {
         all
     }
 
+    /// `size` consecutive rows for each client. `rows` is a multiple of `size`, which is not 0.
+    pub(super) fn equal(rows: Vec<u32>, size: usize) -> Self {
+        let offsets = (0..=rows.len() / size).map(|client| (client * size) as u64).collect();
+        ClientRows { offsets, rows }
+    }
+
     /// The rows of `order`, grouped by `owners[row]` (a counting sort: order is kept inside a group).
     /// Rows whose owner is not below `num_owners` are left out.
     pub(super) fn grouped(order: impl Iterator<Item = u32> + Clone, owners: &[u32], num_owners: usize) -> Self {
@@ -85,12 +91,21 @@ impl ClientRows {
     }
 
     /// Whether this is `num_clients` lists of distinct rows below `num_rows`: what a file must prove before it is used.
-    pub(super) fn is_sound(&self, num_clients: usize, num_rows: usize) -> bool {
+    /// `shared`: a row may be in several lists.
+    pub(super) fn is_sound(&self, num_clients: usize, num_rows: usize, shared: bool) -> bool {
         let bounds = self.offsets.first() == Some(&0) && self.offsets.last() == Some(&(self.rows.len() as u64));
         let ascending = self.offsets.windows(2).all(|w| w[0] <= w[1]);
-        let mut seen = vec![false; num_rows];
-        let mut fresh = |&row: &u32| seen.get_mut(row as usize).is_some_and(|seen| !std::mem::replace(seen, true));
-        self.offsets.len() == num_clients + 1 && bounds && ascending && self.rows.iter().all(&mut fresh)
+        if self.offsets.len() != num_clients + 1 || !bounds || !ascending {
+            return false;
+        }
+        // The last client, counted from 1, that a row was seen with.
+        let mut seen = vec![0; num_rows];
+        let mut fresh = |client: usize, row: u32| {
+            let Some(last) = seen.get_mut(row as usize) else { return false };
+            let before = std::mem::replace(last, client + 1);
+            before == 0 || shared && before != client + 1
+        };
+        (0..num_clients).all(|client| self.client(client).iter().all(|&row| fresh(client, row)))
     }
 }
 
@@ -116,7 +131,10 @@ mod tests {
 
     #[test]
     fn soundness_means_distinct_rows_in_range() {
-        assert!(ClientRows::new([vec![0, 2], vec![1]]).is_sound(2, 3));
+        assert!(ClientRows::new([vec![0, 2], vec![1]]).is_sound(2, 3, false));
+        let shared = ClientRows::new([vec![0, 2], vec![2]]);
+        assert!(shared.is_sound(2, 3, true) && !shared.is_sound(2, 3, false));
+        assert!(!ClientRows::new([vec![2, 2], vec![1]]).is_sound(2, 3, true));
         for (case, wrong) in [
             ClientRows::new([vec![0, 3], vec![1]]),
             ClientRows::new([vec![0, 1], vec![1]]),
@@ -128,7 +146,7 @@ mod tests {
         .iter()
         .enumerate()
         {
-            assert!(!wrong.is_sound(2, 3), "case {case}");
+            assert!(!wrong.is_sound(2, 3, false) && !wrong.is_sound(2, 3, true), "case {case}");
         }
     }
 }

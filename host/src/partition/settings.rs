@@ -13,6 +13,7 @@ use std::ops::RangeInclusive;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     Alpha,
+    SamplesPerClient,
     ShardsPerClient,
     ClassesPerClient,
     Sigma,
@@ -20,6 +21,8 @@ pub enum Key {
 
 /// Beyond these a Dirichlet draw is one client or exact equality, and its logarithms leave `f64`.
 const ALPHA: RangeInclusive<f64> = 1e-6..=1e6;
+/// Row numbers of 8 GiB.
+const MOST_DEALT: usize = 1 << 31;
 /// exp(10·z) spans 26 decades already.
 const SIGMA: RangeInclusive<f64> = 0.0..=10.0;
 
@@ -30,6 +33,9 @@ pub struct Settings {
     method: usize,
     pub num_clients: usize,
     pub alpha: f64,
+    /// `None`: every row has one owner. Left out of the key then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples_per_client: Option<usize>,
     pub shards_per_client: usize,
     pub classes_per_client: usize,
     pub sigma: f64,
@@ -61,6 +67,7 @@ impl Settings {
             num_clients: super::num_clients(config, data)?,
             // What a kind does not use stands for nothing; 1 passes the checks of every key.
             alpha: resolved.alpha.unwrap_or(1.0),
+            samples_per_client: resolved.samples_per_client,
             shards_per_client: resolved.shards_per_client.unwrap_or(1),
             classes_per_client: resolved.classes_per_client.unwrap_or(1),
             sigma: resolved.sigma.unwrap_or(1.0),
@@ -72,12 +79,20 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Rows of all clients together where they are dealt by `samples-per-client`.
+    pub fn dealt_rows(&self) -> Option<usize> {
+        self.samples_per_client.map(|samples| samples.saturating_mul(self.num_clients))
+    }
+
     fn check(&self, data: &Dataset) -> Result<()> {
         check_range("alpha", self.alpha, ALPHA)?;
         check_range("sigma", self.sigma, SIGMA)?;
         if !(0.0..1.0).contains(&self.test_fraction) {
             let given = self.test_fraction;
             return Err(fault(format!("config `partition.test-fraction = {given}`: use a value from 0 to below 1")));
+        }
+        if let Some(samples) = self.samples_per_client {
+            return self.check_dealt(samples, data);
         }
         let (rows, clients, name) = (data.train.len(), self.num_clients, &data.name);
         if !(1..=rows).contains(&clients) {
@@ -113,6 +128,33 @@ impl Settings {
     }
 }
 
+impl Settings {
+    fn check_dealt(&self, samples: usize, data: &Dataset) -> Result<()> {
+        let (rows, clients, minimum) = (data.train.len(), self.num_clients, self.min_partition_size);
+        if !(1..=rows).contains(&samples) {
+            return Err(fault(format!(
+                "config `partition.samples-per-client = {samples}`: `{}` has {rows} training rows and no client holds one \
+                 twice; use a value from 1 to {rows}",
+                data.name
+            )));
+        }
+        if !(1..=MOST_DEALT / samples).contains(&clients) {
+            let most = MOST_DEALT / samples;
+            return Err(fault(format!(
+                "config `partition.num-clients = {clients}`: with `samples-per-client = {samples}` there can be at most \
+                 {MOST_DEALT} rows in all; use a value from 1 to {most}"
+            )));
+        }
+        if !(1..=samples).contains(&minimum) {
+            return Err(fault(format!(
+                "config `partition.min-partition-size = {minimum}`: every client holds `samples-per-client = {samples}` \
+                 rows; use a value from 1 to {samples}, or leave it out"
+            )));
+        }
+        Ok(())
+    }
+}
+
 fn check_range(key: &str, value: f64, range: RangeInclusive<f64>) -> Result<()> {
     if range.contains(&value) {
         return Ok(());
@@ -124,6 +166,7 @@ fn check_range(key: &str, value: f64, range: RangeInclusive<f64>) -> Result<()> 
 fn refuse_unused_keys(config: &config::Partition, method: &Method) -> Result<()> {
     let given = [
         (Key::Alpha, config.alpha.is_some()),
+        (Key::SamplesPerClient, config.samples_per_client.is_some()),
         (Key::ShardsPerClient, config.shards_per_client.is_some()),
         (Key::ClassesPerClient, config.classes_per_client.is_some()),
         (Key::Sigma, config.sigma.is_some()),
@@ -140,6 +183,7 @@ impl Key {
     pub fn name(self) -> &'static str {
         match self {
             Key::Alpha => "alpha",
+            Key::SamplesPerClient => "samples-per-client",
             Key::ShardsPerClient => "shards-per-client",
             Key::ClassesPerClient => "classes-per-client",
             Key::Sigma => "sigma",
@@ -150,6 +194,7 @@ impl Key {
     pub fn remedy(self) -> &'static str {
         match self {
             Key::Alpha => "a larger `alpha`",
+            Key::SamplesPerClient => "more samples per client",
             Key::ShardsPerClient => "fewer shards per client",
             Key::ClassesPerClient => "more classes per client",
             Key::Sigma => "a smaller `sigma`",

@@ -19,7 +19,8 @@ pub struct Spread {
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Summary {
     pub num_clients: usize,
-    /// Rows that clients train on, rows held out for their own tests, and rows of the training set.
+    /// Rows that clients train on and rows held out for their own tests, each counted at every client that holds it, and
+    /// rows of the training set.
     pub train_rows: usize,
     pub held_out_rows: usize,
     pub all_rows: usize,
@@ -98,7 +99,7 @@ impl fmt::Display for Spread {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unused = self.all_rows - self.train_rows - self.held_out_rows;
+        let dealt = self.train_rows + self.held_out_rows;
         writeln!(f, "{} clients on {} training rows", self.num_clients, self.all_rows)?;
         writeln!(f, "rows per client:     {}", self.sizes)?;
         write!(f, "classes per client:  {}", self.classes)?;
@@ -108,8 +109,10 @@ impl fmt::Display for Summary {
         if let Some(sizes) = &self.own_test_sizes {
             write!(f, "\nown test rows:       {sizes}")?;
         }
-        if unused > 0 {
-            write!(f, "\nrows not used:       {unused}")?;
+        match self.all_rows.checked_sub(dealt) {
+            Some(0) => {}
+            Some(unused) => write!(f, "\nrows not used:       {unused}")?,
+            None => write!(f, "\nclients of a row:    mean {:.1}", dealt as f64 / self.all_rows as f64)?,
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ impl Draw {
 }
 
 impl Task<'_> {
-    /// `index` is a client or a class, 0 where there is only one stream.
+    /// `index` is a client, a class or a pass over the rows, 0 where there is only one stream.
     pub fn stream(&self, draw: Draw, index: u64) -> Stream {
         Stream::new(self.settings.seed, Purpose::Partition, draw.word(), index)
     }
@@ -65,16 +65,16 @@ impl Task<'_> {
         self.settings.num_clients
     }
 
-    /// All rows in random order.
-    pub fn shuffled_rows(&self) -> Vec<u32> {
+    /// All rows in random order, another one for each `pass`.
+    pub fn shuffled_rows(&self, pass: u64) -> Vec<u32> {
         let mut rows: Vec<u32> = (0..self.num_rows() as u32).collect();
-        self.stream(Draw::Rows, 0).shuffle(&mut rows);
+        self.stream(Draw::Rows, pass).shuffle(&mut rows);
         rows
     }
 
     /// The rows of each class, each in random order.
     pub fn rows_by_class(&self) -> ClientRows {
-        ClientRows::grouped(self.shuffled_rows().into_iter(), &self.data.train.labels, self.data.num_classes)
+        ClientRows::grouped(self.shuffled_rows(0).into_iter(), &self.data.train.labels, self.data.num_classes)
     }
 
     /// n_c, the number of rows of each class.

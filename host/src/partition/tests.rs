@@ -1,5 +1,6 @@
 //! Laws of all kinds; beside them the kinds' own statistics and the settings that are refused.
 
+mod dealt;
 mod refused;
 mod statistics;
 
@@ -37,7 +38,8 @@ fn optdigits() -> Dataset {
 /// The real MNIST with one byte for each image, as only labels matter here; `None` where it is not at hand.
 pub(super) fn mnist() -> Option<Dataset> {
     let folder = crate::data::shared_file("data/mnist")?;
-    let data = crate::data::load(&Data { path: Some(folder), ..Default::default() }).unwrap();
+    let data = crate::data::load(&Data { path: Some(folder), cache: crate::config::Cache::Off, ..Default::default() })
+        .unwrap();
     Some(labelled(data.train.labels, 10))
 }
 
@@ -62,7 +64,7 @@ fn no_kind_gives_a_row_twice_and_some_use_every_row() {
     for kind in ALL_KINDS {
         for seed in 0..5 {
             let partition = create(&Config { seed, ..of_kind(kind) }, &data).unwrap();
-            assert!(partition.train.is_sound(100, data.train.len()), "{kind:?}, seed {seed}");
+            assert!(partition.train.is_sound(100, data.train.len(), false), "{kind:?}, seed {seed}");
             assert!(partition.train.sizes().all(|size| size > 0), "{kind:?}, seed {seed}");
             if THAT_USE_EVERY_ROW.contains(&kind) {
                 assert_eq!(partition.train.rows().len(), data.train.len(), "{kind:?}, seed {seed}");

@@ -22,16 +22,30 @@ static SHIPPED: &[(&str, &[u8])] = &[
     shipped_file!("fedavg"),
     shipped_file!("fedprox"),
     shipped_file!("scaffold"),
+    shipped_file!("feddyn"),
     shipped_file!("ditto"),
     shipped_file!("fedavgm"),
+    shipped_file!("fedadagrad"),
     shipped_file!("fedadam"),
+    shipped_file!("fedyogi"),
+    shipped_file!("fedexp"),
     shipped_file!("fedavg-rows"),
     shipped_file!("q-fedavg"),
+    shipped_file!("fednova"),
+    shipped_file!("norm-bound"),
     shipped_file!("trimmed-mean"),
     shipped_file!("median"),
+    shipped_file!("meamed"),
+    shipped_file!("sign-majority"),
     shipped_file!("geometric-median"),
+    shipped_file!("krum"),
     shipped_file!("multi-krum"),
+    shipped_file!("bulyan"),
+    shipped_file!("mda"),
+    shipped_file!("centered-clip"),
+    shipped_file!("fltrust"),
     shipped_file!("nnm"),
+    shipped_file!("bucketing"),
     shipped_file!("clip"),
     shipped_file!("standardize"),
     shipped_file!("topk"),
@@ -41,6 +55,9 @@ static SHIPPED: &[(&str, &[u8])] = &[
     shipped_file!("power-of-choice"),
     shipped_file!("sign-flip"),
     shipped_file!("alie"),
+    shipped_file!("ipm"),
+    shipped_file!("gaussian"),
+    shipped_file!("scale"),
 ];
 
 /// Names of the shipped plugins.
@@ -88,7 +105,8 @@ fn absent(path: &Path, label: &str) -> Result<Found> {
     let name = label.strip_suffix(".wasm").unwrap_or(label);
     match shipped(name) {
         Some(bytes) => from_table(name, bytes, true),
-        None if path.file_name() == Some(path.as_os_str()) => Err(unknown(name)),
+        None if name == label && path.file_name() == Some(path.as_os_str()) => Err(unknown(name)),
+        None if path.file_name() == Some(path.as_os_str()) => Err(no_file(label, name)),
         None => Err(Fault::new(
             Kind::Config,
             format!("plugin file `{label}` does not exist; give the path of a plugin file"),
@@ -110,6 +128,20 @@ fn unknown(name: &str) -> anyhow::Error {
     let separator = if suggestion.is_empty() { ";" } else { "" };
     let available = shipped_names().collect::<Vec<_>>().join(", ");
     Fault::new(Kind::Config, format!("unknown plugin `{name}`{suggestion}{separator} available: {available}"))
+}
+
+/// The user asked for a file, and nothing else has that name.
+fn no_file(label: &str, name: &str) -> anyhow::Error {
+    let suggestion = did_you_mean(name, shipped_names());
+    let separator = if suggestion.is_empty() { ";" } else { "" };
+    let available = shipped_names().collect::<Vec<_>>().join(", ");
+    Fault::new(
+        Kind::Config,
+        format!(
+            "plugin file `{label}` does not exist, and no shipped plugin has that name{suggestion}{separator} \
+             available: {available}"
+        ),
+    )
 }
 
 /// What is wrong with a file, in the form of every refusal.
@@ -142,10 +174,14 @@ mod tests {
 
     #[test]
     fn an_unknown_name_gets_the_nearest_one_and_the_list() {
-        for argument in ["fedporx", "fedporx.wasm"] {
+        let none = "does not exist, and no shipped plugin has that name";
+        for (argument, expected) in [
+            ("fedporx", "unknown plugin `fedporx`; did you mean `fedprox`? available: fedavg, fedprox".into()),
+            ("fedporx.wasm", format!("plugin file `fedporx.wasm` {none}; did you mean `fedprox`? available: fedavg")),
+            ("nosuch.wasm", format!("plugin file `nosuch.wasm` {none}; available: fedavg")),
+        ] {
             let error = load(&parse_spec(argument).unwrap(), &[]).err().unwrap();
-            let expected = "unknown plugin `fedporx`; did you mean `fedprox`? available: fedavg, fedprox";
-            assert!(error.to_string().starts_with(expected), "{error}");
+            assert!(error.to_string().starts_with(&expected), "{error}");
             assert_eq!(crate::error::exit_code(&error), 3);
         }
     }

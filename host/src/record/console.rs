@@ -167,7 +167,8 @@ fn bar_style() -> ProgressStyle {
 fn headline(info: &RunInfo) -> String {
     let (clients, weights) = (units::count(info.num_clients as u64), units::count(info.num_weights as u64));
     let (data, model, rounds, threads) = (&info.data, &info.model, info.rounds, info.threads);
-    format!("{data}, {clients} clients; {model}, {weights} weights; {rounds} rounds on {threads} threads")
+    let device = info.device.as_ref().map_or(String::new(), |device| format!("{device} and "));
+    format!("{data}, {clients} clients; {model}, {weights} weights; {rounds} rounds on {device}{threads} threads")
 }
 
 fn round_line(record: &RoundRecord, rounds: u64) -> String {

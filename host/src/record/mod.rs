@@ -81,6 +81,8 @@ pub struct RunInfo {
     pub num_clients: usize,
     pub rounds: u64,
     pub threads: usize,
+    /// Which accelerator trains, in its own words; `None` for the CPU.
+    pub device: Option<String>,
     pub plugins: Vec<PluginRecord>,
     /// Rows of each class at each client, `num_clients × num_classes`; empty where there are too many clients to show.
     pub class_counts: Vec<Vec<u32>>,

@@ -34,6 +34,7 @@ fn info() -> RunInfo {
         num_clients: 2,
         rounds: 2,
         threads: 1,
+        device: None,
         plugins: vec![PluginRecord {
             name: "fedprox".into(),
             version: "1.0.0".into(),

@@ -18,6 +18,7 @@ use crate::{
 use anyhow::Result;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::{panic, thread};
 
 /// An experiment that is ready to run. Data and model come from the configuration unless the caller brings their own.
 pub struct Experiment {
@@ -33,10 +34,20 @@ pub struct Experiment {
 
 impl Experiment {
     /// Loads data, model and plugins as the configuration says.
-    pub fn from_config(config: Config) -> Result<Self> {
-        let data = Arc::new(data::load(&config.data)?);
+    /// Errors: those of the data, of the model, of the settings and of the plugins, the first of them in this order.
+    pub fn from_config(mut config: Config) -> Result<Self> {
+        let Config { data, plugins: specs, host, .. } = &mut config;
+        // Plugins take about as long to compile as data to load, and neither needs the other.
+        let (data, plugins) = thread::scope(|scope| {
+            let plugins = scope.spawn(|| load_plugins(specs, &host.allow_native));
+            let data = data::load(data);
+            (data, plugins.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
+        });
+        let data = Arc::new(data?);
         let model = train::model_from_config(&config.model, &data)?;
-        Self::new(config, data, model)
+        config.resolve();
+        config.check()?;
+        Self::compose(config, data, model, plugins?)
     }
 
     /// An experiment on the caller's own data and model; `[data]` and `[model]` of the configuration are not looked at.
@@ -44,10 +55,23 @@ impl Experiment {
     pub fn new(mut config: Config, data: Arc<Dataset>, model: Arc<dyn Model>) -> Result<Self> {
         config.resolve();
         config.check()?;
-        let plugins = load_plugins(&mut config, &data)?;
+        let plugins = load_plugins(&mut config.plugins, &config.host.allow_native)?;
+        Self::compose(config, data, model, plugins)
+    }
+
+    fn compose(
+        mut config: Config,
+        data: Arc<Dataset>,
+        model: Arc<dyn Model>,
+        mut plugins: Vec<Plugin>,
+    ) -> Result<Self> {
+        settle(&mut config, &data, &mut plugins)?;
         requirements::check(&plugins, &config, model.layout())?;
+        config.evaluate.resolve(partition::num_clients(&config.partition, &data)?);
         // The stored configuration must mean the same files from any folder.
-        for path in [&mut config.data.path, &mut config.model.init, &mut config.partition.cache].into_iter().flatten() {
+        let caches = [config.data.cache.path_mut(), config.partition.cache.path_mut()];
+        let files = [config.data.path.as_mut(), config.model.init.as_mut()];
+        for path in caches.into_iter().chain(files).flatten() {
             *path = std::path::absolute(&*path)?;
         }
         Ok(Experiment { config, data, model, plugins, scratch: std::env::temp_dir() })
@@ -74,26 +98,29 @@ fn in_round(error: anyhow::Error, round: u64) -> anyhow::Error {
     if is_placed || is_ours { error } else { error.context(format!("round {round}")) }
 }
 
-/// Loads the configured plugins, with FedAvg as the aggregate if they have none and with what they require of it, and
-/// writes them back resolved: with their hashes and every parameter, so that the stored configuration alone repeats the
-/// run.
-fn load_plugins(config: &mut Config, data: &Dataset) -> Result<Vec<Plugin>> {
-    let allow_native = &config.host.allow_native;
-    let mut plugins: Vec<Plugin> =
-        config.plugins.iter().map(|spec| plugin::load(spec, allow_native)).collect::<Result<_>>()?;
+/// Loads the configured plugins, with FedAvg as the aggregate if they have none.
+fn load_plugins(specs: &mut Vec<config::Plugin>, allow_native: &[String]) -> Result<Vec<Plugin>> {
+    let mut plugins: Vec<Plugin> = specs.iter().map(|spec| plugin::load(spec, allow_native)).collect::<Result<_>>()?;
     if !plugins.iter().any(|p| p.manifest().kinds.contains(&Role::Aggregate)) {
-        config.plugins.push(config::Plugin::shipped("fedavg"));
-        plugins.extend(config.plugins.last().map(|spec| plugin::load(spec, allow_native)).transpose()?);
+        let fedavg = config::Plugin::shipped("fedavg");
+        plugins.push(plugin::load(&fedavg, allow_native)?);
+        specs.push(fedavg);
     }
+    Ok(plugins)
+}
+
+/// Sets what plugins require of the aggregate, and writes all of them back resolved: with their hashes and every
+/// parameter, so that the stored configuration alone repeats the run.
+fn settle(config: &mut Config, data: &Dataset, plugins: &mut [Plugin]) -> Result<()> {
     let expected_cohort = || {
         let num_clients = partition::num_clients(&config.partition, data)?;
         Ok(client::expected_cohort(&config.federation, num_clients))
     };
-    if let Some((position, spec)) = requirements::settle(&plugins, &config.plugins, expected_cohort)? {
-        plugins[position] = plugin::load(&spec, allow_native)?;
+    if let Some((position, spec)) = requirements::settle(plugins, &config.plugins, expected_cohort)? {
+        plugins[position] = plugin::load(&spec, &config.host.allow_native)?;
     }
     config.plugins = plugins.iter().map(resolved).collect::<Result<_>>()?;
-    Ok(plugins)
+    Ok(())
 }
 
 fn resolved(plugin: &Plugin) -> Result<config::Plugin> {

@@ -9,7 +9,7 @@ use crate::{
     error::{Fault, Kind},
     stages::{Stages, Upload, squared_norm},
     strategy::{aggregate::Collect, client_slots::OpenSlots, grid::GridSum},
-    train::{BatchOrder, Layout, LocalTask, Part, Score, Term, Trainer},
+    train::{BatchOrder, Layout, LocalReport, LocalTask, Part, Score, Term, Trainer},
 };
 use anyhow::Result;
 
@@ -47,29 +47,56 @@ impl Agent {
 
     /// Trains one client and hands its update to the round's sum or rows.
     pub fn client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
-        let done = match task.client {
-            client::SERVER => self.own_client(job, task),
-            _ => self.try_client(job, task),
-        };
+        let done = self.train(job, task).and_then(|(slots, local)| self.follow(job, task, slots, local));
         done.map_err(|error| at_client(error, job.round, task.client))
     }
 
-    fn try_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
-        let loss_before = if self.spec.loss_before { self.loss_before(job, task)? } else { 0.0 };
-        let mut slots = OpenSlots::open(&self.spec.client_plugins, task.client, job.weights, &self.spec.clients)?;
+    /// Does for a client that was trained elsewhere what follows training.
+    pub fn trained(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>, trained: Trained) -> Result<ClientReport> {
+        let Trained { slots, weights, report } = trained;
+        self.update = weights;
+        self.follow(job, task, slots, report).map_err(|error| at_client(error, job.round, task.client))
+    }
+
+    /// The uploaded phase: local weights into the buffer.
+    fn train(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<(OpenSlots, LocalReport)> {
+        let slots = open_slots(&self.spec, job, task)?;
         let terms = resolve(&task.terms, &slots, job);
-        let local = self.trainer.train(&self.local_task(job, task, &terms), &mut self.update)?;
-        self.side.trained(&self.update);
-        for (local, received) in self.update.iter_mut().zip(job.weights) {
-            *local -= received;
+        let local = self.trainer.train(&local_task(&self.spec, job, task, &terms), &mut self.update)?;
+        Ok((slots, local))
+    }
+
+    /// What follows the uploaded phase, from the local weights in the buffer to the fold.
+    fn follow(
+        &mut self,
+        job: &RoundJob<'_>,
+        task: &ClientTask<'_>,
+        slots: OpenSlots,
+        local: LocalReport,
+    ) -> Result<ClientReport> {
+        match task.client {
+            client::SERVER => self.own_client(job, task, local),
+            _ => self.cohort_client(job, task, slots, local),
         }
+    }
+
+    fn cohort_client(
+        &mut self,
+        job: &RoundJob<'_>,
+        task: &ClientTask<'_>,
+        mut slots: OpenSlots,
+        local: LocalReport,
+    ) -> Result<ClientReport> {
+        let loss_before = if self.spec.loss_before { self.loss_before(job, task)? } else { 0.0 };
+        self.side.trained(&self.update);
+        self.subtract(job.weights);
         // Where rows are kept, values may have any size; a sum rounds to a grid that is made for this bound.
         let bound = match job.collect {
             Collect::Sum(_) => self.spec.update_bound as f32,
             Collect::Rows(_) | Collect::Keep(_) => f32::MAX,
         };
         self.check("local training", bound)?;
-        let base = self.local_task(job, task, &[]);
+        let base = local_task(&self.spec, job, task, &[]);
         self.side.train_personal(self.trainer.as_mut(), &self.spec, &base, job, task, &mut slots)?;
         // Vectors are always summed.
         let vector_bound = self.spec.update_bound as f32;
@@ -105,11 +132,8 @@ impl Agent {
     }
 
     /// The server's own client trains plainly, and its update passes the normalizers alone, since it does not travel.
-    fn own_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<ClientReport> {
-        let local = self.trainer.train(&self.local_task(job, task, &[]), &mut self.update)?;
-        for (local, received) in self.update.iter_mut().zip(job.weights) {
-            *local -= received;
-        }
+    fn own_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>, local: LocalReport) -> Result<ClientReport> {
+        self.subtract(job.weights);
         self.check("local training", f32::MAX)?;
         self.stages.normalize(&mut self.update, job.round)?;
         if let Collect::Keep(kept) = job.collect {
@@ -122,40 +146,25 @@ impl Agent {
         Ok(ClientReport { slot, client, num_examples, local, upload_bytes: 0, loss_before: 0.0, update_norm2: 0.0 })
     }
 
+    /// Turns local weights into an update.
+    fn subtract(&mut self, received: &[f32]) {
+        for (local, received) in self.update.iter_mut().zip(received) {
+            *local -= received;
+        }
+    }
+
     fn loss_before(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<f64> {
         let score = self.trainer.evaluate(job.weights, Part::Train, task.rows)?;
         Ok(score.loss_sum / score.rows as f64)
     }
 
-    fn local_task<'a>(
-        &self,
-        job: &RoundJob<'a>,
-        task: &'a ClientTask<'a>,
-        terms: &'a [Term<&'a [f32]>],
-    ) -> LocalTask<'a> {
-        let train = &self.spec.train;
-        LocalTask {
-            start: job.weights,
-            rows: task.rows,
-            steps: task.steps,
-            batch_size: task.batch_size,
-            learning_rate: train.learning_rate,
-            momentum: train.momentum,
-            weight_decay: train.weight_decay,
-            terms,
-            order: BatchOrder {
-                seed: self.spec.run_seed,
-                round: job.round,
-                client: task.client.0.into(),
-                phase: 0,
-                steps_before: train.persist_iterator.then(|| self.spec.clients.steps(task.client)),
-                shuffle: train.shuffle,
-            },
-        }
-    }
-
     /// A client that diverged stops the run: dropping it silently would bias the result.
     fn check(&self, after: &str, bound: f32) -> Result<()> {
+        // A comparison with what is not a number is false. Blocks without an early end are compared in vectors.
+        let fits = |block: &[f32]| block.iter().fold(true, |fits, x| fits & (x.abs() <= bound));
+        if self.update.chunks(64).all(fits) {
+            return Ok(());
+        }
         let Some(index) = self.update.iter().position(|x| !x.is_finite() || x.abs() > bound) else {
             return Ok(());
         };
@@ -192,5 +201,50 @@ impl Agent {
             }
             _ => self.trainer.evaluate(weights, of.part, of.rows),
         }
+    }
+}
+
+/// What a client's uploaded phase left, wherever it ran.
+pub struct Trained {
+    /// As they were opened for its terms.
+    pub slots: OpenSlots,
+    /// P values.
+    pub weights: Vec<f32>,
+    pub report: LocalReport,
+}
+
+/// The slots that a client's terms may read. The server's own client has none.
+pub fn open_slots(spec: &AgentSpec, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<OpenSlots> {
+    match task.client {
+        client::SERVER => Ok(OpenSlots::default()),
+        client => OpenSlots::open(&spec.client_plugins, client, job.weights, &spec.clients),
+    }
+}
+
+/// A client's uploaded phase.
+pub fn local_task<'a>(
+    spec: &AgentSpec,
+    job: &RoundJob<'a>,
+    task: &'a ClientTask<'a>,
+    terms: &'a [Term<&'a [f32]>],
+) -> LocalTask<'a> {
+    let train = &spec.train;
+    LocalTask {
+        start: job.weights,
+        rows: task.rows,
+        steps: task.steps,
+        batch_size: task.batch_size,
+        learning_rate: train.learning_rate,
+        momentum: train.momentum,
+        weight_decay: train.weight_decay,
+        terms,
+        order: BatchOrder {
+            seed: spec.run_seed,
+            round: job.round,
+            client: task.client.0.into(),
+            phase: 0,
+            steps_before: train.persist_iterator.then(|| spec.clients.steps(task.client)),
+            shuffle: train.shuffle,
+        },
     }
 }

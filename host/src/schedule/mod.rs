@@ -7,6 +7,7 @@
 
 mod agent;
 mod client_side;
+mod device;
 mod sequential;
 mod threaded;
 
@@ -28,6 +29,7 @@ use anyhow::Result;
 use colla_plugin_sdk::Map;
 use std::sync::Arc;
 
+pub use device::DeviceEngine;
 pub use sequential::SequentialEngine;
 pub use threaded::ThreadedEngine;
 
@@ -137,7 +139,7 @@ pub struct Evaluation<'a> {
     pub personal: Option<ClientId>,
 }
 
-/// Whoever trains cohorts and evaluates. Implementations agree bit for bit.
+/// Whoever trains cohorts and evaluates. Implementations on the CPU agree bit for bit.
 pub trait Engine {
     /// Trains the cohort. `progress` hears how many clients are done.
     /// Errors: that of the failed client nearest to the front of the queue.

@@ -30,11 +30,12 @@ use compress::Compressor;
 use normalize::Normalizer;
 use std::sync::Arc;
 
-pub use codec::capacity;
+pub use codec::{Codec, capacity};
 pub use downlink::Downlink;
 pub use measures::{Scan, ScanPlan, norm2, squared_norm};
 pub use own_scan::OwnScan;
 pub use slot_init::SlotInit;
+pub use slots::ClientSlots;
 pub use stage::{Address, Sender, Stage, failure, open, open_and_listen};
 
 /// A stage of the run: the plugin and its position among all plugins of the run.

@@ -133,6 +133,17 @@ fn hostile(settings: &config::Attack, num_clients: usize, seed: u64) -> Result<B
     let share = settings.fraction.unwrap_or(0.0);
     // As for cohorts: a share such as 0.29 of 100 clients means 29 of them.
     let count = ((share * num_clients as f64 + 1e-9) as usize).min(num_clients);
+    // 0 says that nobody is meant, and is the first point of many a curve.
+    if count == 0 && share > 0.0 {
+        let least = 1.0 / num_clients as f64;
+        return Err(Fault::new(
+            Kind::Config,
+            format!(
+                "config `attack.fraction = {share}`: of {num_clients} clients that is nobody; use a share from {least} on, \
+                 or 0 for a run without hostile clients"
+            ),
+        ));
+    }
     let chosen = Stream::new(seed, Purpose::Attackers, 0, 0).choose(num_clients as u64, count);
     Ok(chosen.into_iter().map(|id| ClientId(id as u32)).collect())
 }

@@ -13,9 +13,14 @@ use super::{
 use crate::executor::Executor;
 use anyhow::Result;
 use pulp::{Arch, Simd, WithSimd};
+use std::ops::RangeInclusive;
 
-/// Elements that are formed at once.
-const RANGE: usize = 4096;
+/// Bytes of all rows of a range: they stay in the second-level cache while every result is formed of them.
+const RANGE_BYTES: usize = 128 << 10;
+/// Elements of a range.
+const RANGE: RangeInclusive<usize> = 256..=4096;
+/// Elements whose grids and sums stay in registers while the rows pass.
+const LANES: usize = 16;
 
 /// What is formed of the rows.
 pub struct Combinations<'a> {
@@ -44,10 +49,12 @@ impl Combinations<'_> {
             self.coefficients.chunks_exact(k).map(|coefficients| self.plan(coefficients)).collect::<Result<_>>()?;
         let used: Vec<bool> =
             (0..k).map(|row| self.coefficients.iter().skip(row).step_by(k).any(|&a| a != 0.0)).collect();
-        let starts: Vec<usize> = (0..self.rows.len()).step_by(RANGE).collect();
-        let mut workers: Vec<Worker> = (0..executor.threads().min(starts.len())).map(|_| Worker::new(k)).collect();
+        let range = range_len(k);
+        let starts: Vec<usize> = (0..self.rows.len()).step_by(range).collect();
+        let workers = executor.threads().min(starts.len());
+        let mut workers: Vec<Worker> = (0..workers).map(|_| Worker::new(k, range)).collect();
         let done = executor.each(&mut workers, &starts, &mut |_| {}, |worker, &start| {
-            let n = RANGE.min(self.rows.len() - start);
+            let n = range.min(self.rows.len() - start);
             worker.read(self.rows, &used, start, n)?;
             let results = forms.iter().enumerate();
             results.into_iter().try_for_each(|(result, form)| take(result, start, worker.form(form, self.divisor, n)))
@@ -70,37 +77,39 @@ impl Combinations<'_> {
     }
 }
 
+/// Elements of a range of `rows` rows, a multiple of the lanes.
+fn range_len(rows: usize) -> usize {
+    let fitting = RANGE_BYTES / (4 * rows.max(1)) / LANES * LANES;
+    fitting.clamp(*RANGE.start(), *RANGE.end())
+}
+
 struct Worker {
     arch: Arch,
-    /// `RANGE` elements of each row.
+    /// From one row to the next: a range, and a little more, since rows a power of two apart share few places of a cache.
+    stride: usize,
+    /// A range of each row.
     rows: Vec<f32>,
-    magics: Vec<f64>,
-    sums: Vec<f64>,
     out: Vec<f32>,
 }
 
 impl Worker {
-    fn new(rows: usize) -> Self {
-        Worker {
-            arch: Arch::new(),
-            rows: vec![0.0; rows * RANGE],
-            magics: vec![0.0; RANGE],
-            sums: vec![0.0; RANGE],
-            out: vec![0.0; RANGE],
-        }
+    fn new(rows: usize, range: usize) -> Self {
+        let stride = range + LANES;
+        Worker { arch: Arch::new(), stride, rows: vec![0.0; rows * stride], out: vec![0.0; range] }
     }
 
     fn read(&mut self, rows: &RowSet<'_>, used: &[bool], start: usize, n: usize) -> Result<()> {
-        let wanted = self.rows.chunks_exact_mut(RANGE).enumerate().filter(|(row, _)| used[*row]);
+        let wanted = self.rows.chunks_exact_mut(self.stride).enumerate().filter(|(row, _)| used[*row]);
         wanted.into_iter().try_for_each(|(row, out)| rows.read(row, start, &mut out[..n]))
     }
 
     fn form(&mut self, form: &Form, divisor: f64, n: usize) -> &[f32] {
         match form {
-            Form::Copy(row) => &self.rows[row * RANGE..][..n],
+            Form::Copy(row) => &self.rows[row * self.stride..][..n],
             Form::Sum(terms) => {
-                let (magics, sums, out) = (&mut self.magics[..n], &mut self.sums[..n], &mut self.out[..n]);
-                self.arch.dispatch(Folding { terms, rows: &self.rows, magics, sums, divisor, out });
+                // Whole lanes: what lies behind the range is formed too, and not looked at.
+                let out = &mut self.out[..n.next_multiple_of(LANES)];
+                self.arch.dispatch(Folding { terms, rows: &self.rows, stride: self.stride, divisor, out });
                 &self.out[..n]
             }
         }
@@ -112,9 +121,9 @@ impl Worker {
 struct Folding<'a> {
     terms: &'a [(usize, f64)],
     rows: &'a [f32],
-    magics: &'a mut [f64],
-    sums: &'a mut [f64],
+    stride: usize,
     divisor: f64,
+    /// A multiple of the lanes.
     out: &'a mut [f32],
 }
 
@@ -123,22 +132,25 @@ impl WithSimd for Folding<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        self.magics.fill(0.0);
-        for &(row, coefficient) in self.terms {
-            for (largest, &x) in self.magics.iter_mut().zip(&self.rows[row * RANGE..]) {
-                *largest = largest.max((coefficient * f64::from(x)).abs());
-            }
-        }
         let count = self.terms.len() as f64;
-        self.magics.iter_mut().for_each(|largest| *largest = magic(count * *largest));
-        self.sums.fill(0.0);
-        for &(row, coefficient) in self.terms {
-            for ((sum, magic), &x) in self.sums.iter_mut().zip(&*self.magics).zip(&self.rows[row * RANGE..]) {
-                *sum += (coefficient * f64::from(x) + magic) - magic;
+        for (start, out) in (0..).step_by(LANES).zip(self.out.chunks_exact_mut(LANES)) {
+            let values = |row: usize| &self.rows[row * self.stride + start..][..LANES];
+            let mut magics = [0.0f64; LANES];
+            for &(row, coefficient) in self.terms {
+                for (largest, &x) in magics.iter_mut().zip(values(row)) {
+                    let magnitude = (coefficient * f64::from(x)).abs();
+                    // Values are finite; `max` would look for those that are not.
+                    *largest = if magnitude > *largest { magnitude } else { *largest };
+                }
             }
-        }
-        for (out, sum) in self.out.iter_mut().zip(self.sums.iter()) {
-            *out = (sum / self.divisor) as f32;
+            magics.iter_mut().for_each(|largest| *largest = magic(count * *largest));
+            let mut sums = [0.0f64; LANES];
+            for &(row, coefficient) in self.terms {
+                for ((sum, magic), &x) in sums.iter_mut().zip(&magics).zip(values(row)) {
+                    *sum += (coefficient * f64::from(x) + magic) - magic;
+                }
+            }
+            out.iter_mut().zip(&sums).for_each(|(out, sum)| *out = (sum / self.divisor) as f32);
         }
     }
 }
@@ -207,6 +219,22 @@ mod tests {
         // 10⁻³¹ of 10³⁰ is 0.1.
         let rows = [vec![1e30; 2], vec![0.5, 0.25]];
         assert_eq!(combined(&rows, vec![], &[1e-31, 1.0], 1.0, 1), [[0.6, 0.35]]);
+    }
+
+    #[test]
+    fn many_rows_make_short_ranges_and_the_same_sums() {
+        assert_eq!([range_len(1), range_len(10), range_len(100), range_len(1_000)], [4096, 3264, 320, 256]);
+        let mut stream = Stream::new(9, Purpose::Cohort, 0, 0);
+        let rows: Vec<Vec<f32>> = (0..120).map(|_| (0..1_003).map(|_| stream.normal() as f32).collect()).collect();
+        let coefficients: Vec<f64> = (0..240).map(|_| stream.uniform()).collect();
+        let made = combined(&rows, vec![], &coefficients, 3.0, 2);
+        for (result, coefficients) in made.iter().zip(coefficients.chunks(120)) {
+            for (element, &value) in result.iter().enumerate() {
+                let plain =
+                    rows.iter().zip(coefficients).map(|(row, a)| a * f64::from(row[element])).sum::<f64>() / 3.0;
+                assert!((f64::from(value) - plain).abs() < 1e-5, "element {element}: {value}, {plain}");
+            }
+        }
     }
 
     /// A row of 10³⁰ that has no part in a result must not coarsen its grid.

@@ -9,6 +9,7 @@
 
 use crate::error::{Fault, Kind};
 use anyhow::Result;
+use pulp::{Arch, Simd, WithSimd};
 
 /// The grid of one round.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,7 +37,7 @@ impl Grid {
     }
 
     /// Nearest multiple of the grid's step.
-    #[inline]
+    #[inline(always)]
     pub fn round(&self, value: f64) -> f64 {
         (value + self.magic) - self.magic
     }
@@ -62,32 +63,40 @@ impl GridSum {
         GridSum { grid, sums: vec![0.0; len] }
     }
 
-    /// Makes an old sum ready for a new round without giving its memory back.
-    pub fn reset(&mut self, grid: Grid) {
-        self.grid = grid;
-        self.sums.fill(0.0);
-    }
-
     /// Adds `weight · update`. The magnitude of every element must be within the grid's bound; the caller has checked that.
     pub fn fold(&mut self, weight: f64, update: &[f32]) {
         debug_assert!(update.iter().all(|x| x.abs() <= self.grid.bound));
-        let grid = self.grid;
-        for (sum, &x) in self.sums.iter_mut().zip(update) {
-            *sum += grid.round(weight * f64::from(x));
-        }
+        Arch::new().dispatch(Folding { grid: self.grid, weight, update, sums: &mut self.sums });
     }
 
     /// Adds another agent's partial sum of the same round.
     pub fn merge(&mut self, other: &GridSum) {
         debug_assert_eq!(self.grid, other.grid);
-        for (sum, x) in self.sums.iter_mut().zip(&other.sums) {
-            *sum += x;
-        }
+        Arch::new().dispatch(|| self.sums.iter_mut().zip(&other.sums).for_each(|(sum, x)| *sum += x));
     }
 
     /// `sum / denominator`, rounded once to `f32`.
     pub fn mean(&self, denominator: f64) -> Vec<f32> {
-        self.sums.iter().map(|sum| (sum / denominator) as f32).collect()
+        Arch::new().dispatch(|| self.sums.iter().map(|sum| (sum / denominator) as f32).collect())
+    }
+}
+
+/// The inner loop, compiled for the processor's vectors; it is elementwise, so their width changes nothing.
+struct Folding<'a> {
+    grid: Grid,
+    weight: f64,
+    update: &'a [f32],
+    sums: &'a mut [f64],
+}
+
+impl WithSimd for Folding<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (sum, &x) in self.sums.iter_mut().zip(self.update) {
+            *sum += self.grid.round(self.weight * f64::from(x));
+        }
     }
 }
 

@@ -42,8 +42,21 @@ pub fn settle(
     Ok((spec != specs[index]).then_some((index, spec)))
 }
 
-/// Checks the requirements that [`settle`] does not see to. Errors: as there.
+/// Checks the requirements that [`settle`] does not see to. Errors: as there, and for root rows that nobody can ask for.
 pub fn check(plugins: &[Plugin], config: &Config, layout: &Layout) -> Result<()> {
+    let rows = config.federation.root_rows;
+    // Only decisions see the server's own update.
+    let reads = |manifest: &Manifest| {
+        let decides = manifest.has(Role::Mix) || manifest.reduce.contains(&Reduce::Gram);
+        decides || manifest.requires.contains(&Requirement::RootData)
+    };
+    if rows > 0 && !plugins.iter().any(|plugin| reads(plugin.manifest())) {
+        let message = format!(
+            "config `federation.root-rows = {rows}`: no plugin of this run can compare updates with one of the server; \
+             leave it out, or add a mix or an aggregate by distances that does"
+        );
+        return Err(Fault::new(Kind::Config, message));
+    }
     for plugin in plugins {
         for &requirement in &plugin.manifest().requires {
             if let Some(why) = contradiction(requirement, plugins, config, layout) {

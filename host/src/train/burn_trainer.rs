@@ -52,7 +52,7 @@ impl<M: LocalModel> Trainer for BurnTrainer<M> {
         let mut report = LocalReport::default();
         for _ in 0..task.steps {
             let rows = batches.next_batch();
-            let (loss_sum, gradients) = self.gradients(&module, rows, &device)?;
+            let (loss_sum, gradients) = self.gradients(&module, rows, &device, 1.0)?;
             module = self.step(module, &device, gradients, &update)?;
             report.steps += 1;
             report.examples += rows.len() as u64;
@@ -92,7 +92,7 @@ impl<M: LocalModel> BurnTrainer<M> {
         }
     }
 
-    fn load(&self, module: M, device: &Device, weights: &[f32]) -> Result<M> {
+    pub(super) fn load(&self, module: M, device: &Device, weights: &[f32]) -> Result<M> {
         assert_eq!(weights.len(), self.layout.len(), "weights and model belong together");
         self.settle_statistics(&module);
         each_slice(module, device, |slice| {
@@ -100,7 +100,7 @@ impl<M: LocalModel> BurnTrainer<M> {
         })
     }
 
-    fn store(&self, module: M, device: &Device, out: &mut [f32]) -> Result<M> {
+    pub(super) fn store(&self, module: M, device: &Device, out: &mut [f32]) -> Result<M> {
         self.settle_statistics(&module);
         each_slice(module, device, |slice| {
             out[slice.offset..slice.offset + slice.values.len()].copy_from_slice(slice.values);
@@ -115,8 +115,8 @@ impl<M: LocalModel> BurnTrainer<M> {
         }
     }
 
-    /// Sum of the losses of a batch and the gradient of their mean.
-    fn gradients(&self, module: &M, rows: &[u32], device: &Device) -> Result<(f64, Gradients)> {
+    /// Sum of the losses of a batch, and `factor` times the gradient of their mean.
+    pub(super) fn gradients(&self, module: &M, rows: &[u32], device: &Device, factor: f64) -> Result<(f64, Gradients)> {
         let labels = self.labels(Part::Train, rows);
         let logits = module.forward(self.features(Part::Train, rows, device));
         self.check_logits(&logits, rows.len())?;
@@ -128,12 +128,12 @@ impl<M: LocalModel> BurnTrainer<M> {
         }
         if let Some(losses) = module.loss(logits.clone(), label_tensor(&labels, device)) {
             let values = row_losses(&losses, rows.len())?;
-            return Ok((values.iter().map(|&loss| f64::from(loss)).sum(), losses.mean().backward()));
+            return Ok((values.iter().map(|&loss| f64::from(loss)).sum(), (losses.mean() * factor).backward()));
         }
         let values = logits.clone().without_autodiff().try_into_data()?;
         let values = values.as_slice::<f32>()?;
         let mut slope = vec![0.0; values.len()];
-        let (outputs, scale) = (self.data.num_outputs(), 1.0 / rows.len() as f64);
+        let (outputs, scale) = (self.data.num_outputs(), factor / rows.len() as f64);
         let rows_of = values.chunks_exact(outputs).zip(slope.chunks_exact_mut(outputs)).zip(&labels);
         let loss_sum = rows_of.map(|((logits, slope), &label)| row_loss(logits, label, Some((slope, scale)))).sum();
         // The derivative of Σ logits·slope by the logits is the slope: this starts the backward pass with our own
@@ -163,7 +163,7 @@ impl<M: LocalModel> BurnTrainer<M> {
         })
     }
 
-    fn score(&self, module: &M, part: Part, rows: &[u32], device: &Device, score: &mut Score) -> Result<()> {
+    pub(super) fn score(&self, module: &M, part: Part, rows: &[u32], device: &Device, score: &mut Score) -> Result<()> {
         let labels = self.labels(part, rows);
         let logits = module.forward(self.features(part, rows, device));
         self.check_logits(&logits, rows.len())?;

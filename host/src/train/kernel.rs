@@ -1,9 +1,9 @@
 //! Which numeric kernels a trainer runs: across machines, results agree where this string does.
 
-/// Of a plan: what multiplies its matrices, and the widest vectors that it chooses at run time, e.g.
-/// `plan, gemm avx512f`.
+/// Of a plan: its own products, whose sums have one fixed order on every processor. The number changes when that order,
+/// or anything else that a weight depends on, does.
 pub fn plan() -> String {
-    format!("plan, gemm {}", vectors())
+    "plan, ordered fma 1".to_owned()
 }
 
 /// Of a Burn module: the backend, and the widest vectors that its products choose, e.g. `burn-flex avx512f`.

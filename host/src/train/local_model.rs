@@ -4,10 +4,11 @@
 //! also lists its layers, and then a plan trains it; a user's own module trains through Burn. What it never does: train;
 //! that is the trainer's.
 
+use super::device::{LayerStack, ModuleStack};
 use super::initial_weights::torch_like;
 use super::layout::{each_slice, layout_of};
 use super::plan::{Layers, PlanTrainer};
-use super::{BurnTrainer, Layout, Model, Trainer, kernel, weights_file};
+use super::{Accelerator, BurnTrainer, Layout, Model, StackTrainer, Trainer, kernel, weights_file};
 use crate::data::Dataset;
 use anyhow::Result;
 use burn::module::{Module, ModuleVisitor, Param};
@@ -35,10 +36,10 @@ pub trait LocalModel: Module + 'static {
     }
 }
 
-/// Builds a module on a device; called once per agent, with autodiff on.
+/// Builds a module on a device; called once per trainer, with autodiff on.
 pub(super) type Build<M> = Arc<dyn Fn(&Device) -> M + Send + Sync>;
 
-/// A [`Model`] defined by a Burn module, which its trainers run on the CPU, one thread each.
+/// A [`Model`] defined by a Burn module, which its trainers run on the CPU, one thread each, or on an accelerator.
 ///
 /// ```
 /// use colla::train::{BurnModel, LocalModel, Model, burn};
@@ -143,6 +144,13 @@ impl<M: LocalModel> Model for BurnModel<M> {
         Ok(match &self.layers {
             Some(layers) => Box::new(PlanTrainer::new(layers, &self.layout, data)?),
             None => Box::new(BurnTrainer::new(self.build.clone(), self.layout.clone(), data)),
+        })
+    }
+
+    fn stack_trainer(&self, data: Arc<Dataset>, accelerator: &Accelerator) -> Result<Box<dyn StackTrainer>> {
+        Ok(match &self.layers {
+            Some(layers) => Box::new(LayerStack::new(layers, self.layout.len(), data, accelerator)?),
+            None => Box::new(ModuleStack::new(self.build.clone(), self.layout.clone(), data, accelerator)),
         })
     }
 }

@@ -6,6 +6,7 @@
 mod batch_order;
 mod burn_trainer;
 mod classification;
+mod device;
 mod initial_weights;
 mod kernel;
 mod layout;
@@ -25,6 +26,7 @@ pub use burn;
 
 pub use batch_order::{Batches, batch_list, steps_per_epoch};
 pub use burn_trainer::{BurnTrainer, EVALUATION_BATCH};
+pub use device::{Accelerator, StackTrainer};
 pub use local_model::{BurnModel, LocalModel};
 pub use models::{model_from_config, model_through_burn};
 
@@ -199,20 +201,23 @@ pub enum Part {
     Test,
 }
 
-/// Builds one [`Trainer`] per agent.
+/// Builds one [`Trainer`] per agent, or one [`StackTrainer`] for an accelerator.
 pub trait Model: Send + Sync {
     /// For records and reports, e.g. `mlp [200, 200]`.
     fn name(&self) -> String;
 
     fn layout(&self) -> &Layout;
 
-    /// What its trainers compute with, e.g. `plan, gemm avx512f`: across machines, results agree where this does.
+    /// What its trainers compute with, e.g. `plan, ordered fma 1`: across machines, results agree where this does.
     fn kernel(&self) -> String;
 
     /// The weights before round 1, P.
     fn initial_weights(&self, seed: u64) -> Result<Vec<f32>>;
 
     fn trainer(&self, data: Arc<Dataset>) -> Result<Box<dyn Trainer>>;
+
+    /// A trainer of stacks of clients on an accelerator.
+    fn stack_trainer(&self, data: Arc<Dataset>, accelerator: &Accelerator) -> Result<Box<dyn StackTrainer>>;
 }
 
 impl Dataset {

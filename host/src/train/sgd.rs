@@ -81,7 +81,9 @@ impl<'a> Update<'a> {
 
     /// One step on the tensor that starts at `offset` in the flat vector. The gradient is used up.
     ///
+    /// Inlined, so that a caller who knows the processor gets it in that processor's registers.
     /// Shapes: `gradient` is as long as `weights`; so is `velocity` if there is momentum, else it may be empty.
+    #[inline(always)]
     pub fn apply(
         &self,
         offset: usize,
@@ -105,6 +107,7 @@ impl<'a> Update<'a> {
     }
 
     /// Clip factor, weight decay and terms on the elements from `offset` of the flat vector on.
+    #[inline(always)]
     fn correct(&self, offset: usize, w: &[f32], g: &mut [f32], clip_factor: f32) {
         if clip_factor != 1.0 {
             g.iter_mut().for_each(|g| *g *= clip_factor);
@@ -127,18 +130,21 @@ impl<'a> Update<'a> {
 }
 
 /// `vector` may be longer than `g`.
+#[inline(always)]
 fn add_scaled(g: &mut [f32], factor: f32, vector: &[f32]) {
     for (g, x) in g.iter_mut().zip(vector) {
         *g += factor * x;
     }
 }
 
+#[inline(always)]
 fn accumulate(v: &mut [f32], momentum: f32, g: &[f32]) {
     for (v, g) in v.iter_mut().zip(g) {
         *v = momentum * *v + g;
     }
 }
 
+#[inline(always)]
 fn descend(w: &mut [f32], learning_rate: f32, direction: &[f32]) {
     for (w, d) in w.iter_mut().zip(direction) {
         *w -= learning_rate * d;

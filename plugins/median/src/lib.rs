@@ -1,8 +1,7 @@
 //! Coordinate-wise median, Definition 1 of Yin et al. (arXiv:1803.01498), unweighted.
 //! Of an even number of values it is the mean of the two in the middle, in `f32`; so of one or two clients it is the mean.
 
-use colla_plugin_sdk::math;
-use colla_plugin_sdk::{Aggregate, Parameters, Plugin, Result, colla_plugin};
+use colla_plugin_sdk::{Aggregate, Parameters, Plugin, Result, colla_plugin, math, robust};
 
 struct Median;
 
@@ -14,15 +13,9 @@ impl Plugin for Median {
 
 impl Aggregate for Median {
     fn reduce(&mut self, rows: &[&[f32]], _weights: Option<&[f64]>, out: &mut [f32]) -> Result<()> {
-        let middle = rows.len() / 2;
         match rows.len() {
             1 | 2 => math::mean(rows, out),
-            k if k % 2 == 1 => math::reduce_sorted(rows, out, |sorted| sorted[middle]),
-            _ => math::reduce_sorted(rows, out, |sorted| {
-                let mut mean = sorted[middle - 1];
-                mean.iter_mut().zip(sorted[middle]).for_each(|(low, high)| *low = (*low + high) / 2.0);
-                mean
-            }),
+            _ => math::reduce_sorted(rows, out, robust::median),
         }
         Ok(())
     }

@@ -9,83 +9,39 @@
 //! 4. Coefficients: 1/m, or nᵢ / Σ nⱼ with the examples of the selected added to 0 in the order of their indices. What is
 //!    not selected has 0. So a single update has exactly 1 and comes out bit for bit.
 
+use colla_plugin_sdk::robust::{self, Krum};
 use colla_plugin_sdk::{Aggregate, Decision, Error, Gram, Parameters, Plugin, Result, colla_plugin};
 
 struct MultiKrum {
-    f: usize,
+    krum: Krum,
     /// `None`: n − f.
     m: Option<usize>,
     by_examples: bool,
-    /// Updates that are no neighbours besides the f farthest: the update itself, and in the paper one more.
-    spared: usize,
 }
 
 impl Plugin for MultiKrum {
     fn create(parameters: &Parameters) -> Result<Self> {
-        let m = count(parameters, "m")?;
+        let m = robust::count(parameters, "m")?;
         Ok(MultiKrum {
-            f: count(parameters, "f")?,
+            krum: Krum::create(parameters)?,
             m: (m > 0).then_some(m),
             by_examples: parameters.choice("weights")? == "num-examples",
-            spared: if parameters.choice("neighbours")? == "n-f-2" { 2 } else { 1 },
         })
     }
 }
 
-fn count(parameters: &Parameters, name: &str) -> Result<usize> {
-    let value = parameters.i64(name)?;
-    usize::try_from(value).map_err(|_| Error::config(format!("`{name}` is {value}; use 0 or more")))
-}
-
 impl Aggregate for MultiKrum {
     fn decide(&mut self, gram: &Gram<'_>, mut decision: Decision<'_>) -> Result<()> {
-        let (n, f) = (gram.rows(), self.f);
-        if n < 2 * f + 3 {
-            let largest = n.saturating_sub(3) / 2;
-            let advice = if n < 3 { "use larger cohorts".into() } else { format!("use `f` of at most {largest}") };
-            return Err(Error::argument(format!(
-                "{n} updates, and `f = {f}` needs at least 2f + 3 = {}; {advice}",
-                2 * f + 3
-            )));
-        }
-        let m = self.m.unwrap_or(n - f);
+        let n = gram.rows();
+        self.krum.require(n, 2)?;
+        let m = self.m.unwrap_or(n - self.krum.f);
         if m > n {
             return Err(Error::argument(format!("`m = {m}`, and there are {n} updates; use at most as many, or 0")));
         }
-        let scores: Vec<f64> = (0..n).map(|i| score(gram, i, n - f - self.spared)).collect();
-        let selected = lowest(&scores, m);
-        let coefficients = decision.row(0);
-        if !self.by_examples {
-            selected.iter().for_each(|&i| coefficients[i] = 1.0 / m as f64);
-            return Ok(());
-        }
-        let examples = gram.examples();
-        let total = selected.iter().fold(0.0, |sum, &i| sum + examples[i]);
-        if total <= 0.0 {
-            let problem =
-                "the selected updates stand for no examples (behind a mix none do); use `weights = \"uniform\"`";
-            return Err(Error::numeric(problem));
-        }
-        selected.iter().for_each(|&i| coefficients[i] = examples[i] / total);
-        Ok(())
+        let rows: Vec<usize> = (0..n).collect();
+        let selected = robust::lowest(&self.krum.scores(gram, &rows), m);
+        robust::mean_of(&selected, gram.examples(), self.by_examples, decision.row(0))
     }
-}
-
-/// Sum of the `neighbours` smallest squared distances of row `i` to others, added in ascending order.
-fn score(gram: &Gram<'_>, i: usize, neighbours: usize) -> f64 {
-    let mut distances: Vec<f64> = (0..gram.rows()).filter(|&j| j != i).map(|j| gram.dist2(i, j)).collect();
-    distances.sort_by(f64::total_cmp);
-    distances[..neighbours].iter().fold(0.0, |sum, distance| sum + distance)
-}
-
-/// Indices of the `m` lowest scores, ties to the lower index; in ascending order of the index.
-fn lowest(scores: &[f64], m: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    // Stable, so equal scores stay in the order of their indices.
-    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-    order.truncate(m);
-    order.sort_unstable();
-    order
 }
 
 colla_plugin!(MultiKrum: aggregate);

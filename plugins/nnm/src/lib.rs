@@ -4,7 +4,7 @@
 //!
 //! Neighbours are taken by (squared distance, index) in ascending order; each has the coefficient 1/(n − f).
 
-use colla_plugin_sdk::{Decision, Error, Gram, Mix, Parameters, Plugin, Result, colla_plugin};
+use colla_plugin_sdk::{Decision, Gram, Mix, Parameters, Plugin, Result, colla_plugin, robust};
 
 struct Nnm {
     f: usize,
@@ -12,19 +12,14 @@ struct Nnm {
 
 impl Plugin for Nnm {
     fn create(parameters: &Parameters) -> Result<Self> {
-        let f = parameters.i64("f")?;
-        let f = usize::try_from(f).map_err(|_| Error::config(format!("`f` is {f}; use 0 or more")))?;
-        Ok(Nnm { f })
+        Ok(Nnm { f: robust::count(parameters, "f")? })
     }
 }
 
 impl Mix for Nnm {
     fn decide(&mut self, gram: &Gram<'_>, mut decision: Decision<'_>) -> Result<()> {
         let (n, f) = (gram.rows(), self.f);
-        if 2 * f >= n {
-            let advice = format!("use `f` of at most {}", (n - 1) / 2);
-            return Err(Error::argument(format!("{n} updates, and `f = {f}` is not less than half of them; {advice}")));
-        }
+        robust::require_minority(n, f)?;
         for i in 0..n {
             let coefficients = decision.row(i);
             nearest(gram, i, n - f).into_iter().for_each(|j| coefficients[j] = 1.0 / (n - f) as f64);

@@ -1,9 +1,10 @@
-"""Three methods in NumPy, from the pseudocode of their papers: writes clients.csv, scaffold.json, ditto.json, powersgd.json.
+"""Methods in NumPy, from the pseudocode of their papers: writes clients.csv and a JSON file for each method.
 
     pip install numpy && python tests/vectors/methods/make.py
 
 Independent of the host: float64 throughout, one loop per line of the pseudocode, nothing shared with the plugins. Four
-clients whose data differ, softmax regression, full batches; the tests hold the real binary to the weights within 1e-5.
+clients whose data differ, softmax regression, full batches but for FedNova, whose clients take different numbers of steps;
+the tests hold the real binary to the weights within 1e-5.
 """
 
 import json
@@ -15,6 +16,7 @@ HERE = pathlib.Path(__file__).parent
 ROWS = [30, 20, 40, 25]  # training rows of the four clients
 FEATURES, CLASSES = 3, 3
 RATE, STEPS = 0.5, 4
+EPOCHS, BATCH = 2, 10  # of FedNova: rows in their order, the last batch of an epoch is the rest
 # The host's draw for run seed 42, two of four clients a round; the test asserts it before it compares weights.
 COHORTS = [[2, 3], [2, 3], [0, 1], [0, 3], [1, 2]]
 
@@ -90,6 +92,60 @@ def ditto(w, clients, lam, personal_steps):
         yield w, dict(v)
 
 
+def fednova(w, clients, uniform):
+    """Wang et al., equation 8, with a_i = (1, .., 1): vanilla SGD without momentum."""
+    for cohort in COHORTS:
+        n = [1 if uniform else len(clients[i][1]) for i in cohort]
+        p = [count / sum(n) for count in n]
+        d, tau = [], []
+        for i in cohort:
+            x, y = clients[i]
+            w_i, steps = w.copy(), 0
+            for _ in range(EPOCHS):
+                for first in range(0, len(y), BATCH):
+                    w_i = w_i - RATE * gradient(w_i, (x[first:first + BATCH], y[first:first + BATCH]))
+                    steps += 1
+            d.append((w - w_i) / (RATE * steps))  # the normalised gradient
+            tau.append(steps)
+        tau_eff = sum(p_i * tau_i for p_i, tau_i in zip(p, tau))
+        w = w - tau_eff * sum(p_i * RATE * d_i for p_i, d_i in zip(p, d))
+        yield w
+
+
+def feddyn(theta, clients, alpha):
+    """Acar et al., Algorithm 1, each argmin replaced by STEPS steps of gradient descent."""
+    m = len(clients)
+    h = numpy.zeros_like(theta)
+    last_gradient = [numpy.zeros_like(theta) for _ in clients]
+    for cohort in COHORTS:
+        models = []
+        for k in cohort:
+            theta_k = theta.copy()
+            for _ in range(STEPS):
+                theta_k = theta_k - RATE * (gradient(theta_k, clients[k]) - last_gradient[k] + alpha * (theta_k - theta))
+            last_gradient[k] = last_gradient[k] - alpha * (theta_k - theta)
+            models.append(theta_k)
+        h = h - alpha / m * sum(theta_k - theta for theta_k in models)
+        theta = sum(models) / len(cohort) - h / alpha
+        yield theta
+
+
+def fedexp(w, clients, epsilon):
+    """Jhunjhunwala et al., Algorithm 1. Also gives the server's steps."""
+    for cohort in COHORTS:
+        deltas = []
+        for i in cohort:
+            w_i = w.copy()
+            for _ in range(STEPS):
+                w_i = w_i - RATE * gradient(w_i, clients[i])
+            deltas.append(w - w_i)
+        mean = sum(deltas) / len(cohort)
+        squares = sum(numpy.sum(delta**2) for delta in deltas)
+        step = max(1.0, squares / (2 * len(cohort) * (numpy.sum(mean**2) + epsilon)))
+        w = w - step * mean
+        yield w, float(step)
+
+
 def powersgd(matrices, q):
     """Vogels et al., Algorithm 1, with one worker: a compression of each matrix, warm-started from the last q."""
     for m in matrices:
@@ -130,6 +186,22 @@ def main():
             "common_accuracy": common_model,
         })
     write("ditto", {**common, "cases": cases})
+
+    cases = [{"weighting": name, "weights": [flat(w) for w in fednova(start, clients, name == "uniform")]}
+             for name in ["num-examples", "uniform"]]
+    batches = {"rate": RATE, "epochs": EPOCHS, "batch": BATCH, "cohorts": COHORTS, "initial": flat(start)}
+    write("fednova", {**batches, "cases": cases})
+
+    cases = [{"alpha": alpha, "weights": [flat(x) for x in feddyn(start, clients, alpha)]} for alpha in [0.3, 1.0]]
+    write("feddyn", {**common, "cases": cases})
+
+    cases = []
+    for epsilon in [0.001, 0.02]:
+        states = list(fedexp(start, clients, epsilon))
+        weights, steps = zip(*states)
+        assert max(steps) > 1.1, "some step must be longer than FedAvg's"
+        cases.append({"epsilon": epsilon, "weights": [flat(w) for w in weights], "server_steps": steps})
+    write("fedexp", {**common, "cases": cases})
 
     rng = numpy.random.default_rng(7)
     cases = []

@@ -30,7 +30,7 @@ const RUN_SEED: u64 = 42;
 /// Doubles that a table or a list of weights may have: the values of a stage's own scan and its measures.
 const DOUBLES: usize = 8192;
 /// Examples of the clients whose updates are the rows.
-const EXAMPLES: [f64; ROWS] = [10.0, 20.0, 5.0, 40.0, 25.0];
+const EXAMPLES: [f64; ROWS] = [10.0, 20.0, 5.0, 40.0, 25.0, 15.0, 30.0];
 /// Rows that a plugin may see or make: the clients' and as many extra ones as the host grants.
 const MAX_ROWS: usize = ROWS + MAX_EXTRA;
 

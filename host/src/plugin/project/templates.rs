@@ -82,6 +82,7 @@ pub static SDK: &[(&str, &str)] = sdk_sources![
     "parameters.rs",
     "plan.rs",
     "random.rs",
+    "robust.rs",
     "roles/aggregate.rs",
     "roles/attack.rs",
     "roles/client.rs",

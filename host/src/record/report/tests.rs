@@ -31,6 +31,7 @@ fn info(num_clients: usize, rounds: u64, class_counts: Vec<Vec<u32>>) -> RunInfo
         num_clients,
         rounds,
         threads: 2,
+        device: None,
         plugins: vec![
             plugin("fedprox", &[Role::Client], &[("mu", json!(0.1))]),
             plugin("topk", &[Role::Compress], &[("ratio", json!(0.01)), ("error-feedback", json!(true))]),

@@ -3,15 +3,18 @@
 //! Where in the flow: the backward pass hands over each piece of a gradient once nothing needs the old weights any
 //! more. What it never does: know what layer a piece belongs to.
 
+use super::registers::Registers;
 use crate::train::sgd::Update;
 
 /// The weights during one step, in the plan's order.
 pub struct Learner<'a> {
+    pub registers: Registers,
     pub update: &'a Update<'a>,
+    /// With room for a panel's width behind the last.
     pub weights: &'a mut [f32],
-    /// As long as the weights if there is momentum, else not read.
+    /// As many as the weights if there is momentum, else not read.
     pub velocity: &'a mut [f32],
-    /// As long as the weights where gradients are clipped, else not read.
+    /// As many as the weights where gradients are clipped, else not read.
     pub gradient: &'a mut [f32],
 }
 
@@ -37,7 +40,9 @@ impl Learner<'_> {
     fn apply(&mut self, offset: usize, gradient: &mut [f32], factor: f32) {
         let range = offset..offset + gradient.len();
         let velocity = if self.update.has_momentum() { &mut self.velocity[range.clone()] } else { &mut [] };
-        self.update.apply(offset, &mut self.weights[range], gradient, velocity, factor);
+        let (update, weights) = (self.update, &mut self.weights[range]);
+        // The same operations in wider registers.
+        self.registers.dispatch(|| update.apply(offset, weights, gradient, velocity, factor));
     }
 }
 

@@ -1,21 +1,27 @@
 //! A linear layer with its ReLU: `y = max(x·W + b, 0)`, its slopes and its update.
 //!
-//! Where in the flow: a stage of the [`Network`](super::network::Network). What it never does: allocate.
+//! Where in the flow: a stage of the [`Network`](super::network::Network). In the plan the weight lies in panels of
+//! sixteen outputs. What it never does: allocate.
 
 use super::learner::Learner;
-use super::product::{Before, Matrix, product};
+use super::operands::{Dense, RowsOfPanels, panels_of, transposed_panels};
+use super::registers::Registers;
 use super::scratch::{Scratch, sized};
+use super::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH, pieces};
 
-/// Elements of a band of weights, whose gradient, slope and update follow one another while it is in the
-/// second-level cache.
+/// Elements of a panel that pass through the first-level cache together with the rows of `x` that they meet.
+const BLOCK: usize = 8 * 1024;
+/// Elements of a band of weights, whose slope, gradient and update follow one another while it is in the second-level
+/// cache; and the most inputs that it spans, so that a panel's part of its gradient stays in the first-level one.
 const BAND: usize = 64 * 1024;
+const BAND_INPUTS: usize = 256;
 
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub inputs: usize,
     pub outputs: usize,
     pub relu: bool,
-    /// Where the weight [inputs, outputs] begins in the flat vector; the bias follows it.
+    /// Where the weight [inputs, outputs] begins in the plan's vector; the bias follows it.
     pub offset: usize,
 }
 
@@ -24,14 +30,21 @@ impl Linear {
         self.offset + self.inputs * self.outputs
     }
 
-    /// Shapes: `x` [rows, inputs], `y` [rows, outputs].
-    pub fn forward(&self, weights: &[f32], x: &[f32], y: &mut [f32], rows: usize) {
-        let bias = &weights[self.bias_offset()..][..self.outputs];
-        y.chunks_exact_mut(self.outputs).for_each(|row| row.copy_from_slice(bias));
-        let weight = Matrix::new(&weights[self.offset..], self.inputs, self.outputs);
-        product(Matrix::new(x, rows, self.inputs), weight, y, self.outputs, Before::AddedTo);
+    /// Shapes: `x` [rows, inputs], `y` [rows, outputs]; `weights` with a panel's width of room at their end.
+    pub fn forward(&self, registers: Registers, weights: &[f32], x: &[f32], y: &mut [f32], rows: usize) {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let bias = &weights[self.bias_offset()..][..outputs];
+        y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
+        let block = BLOCK / outputs.min(WIDTH);
+        for first in (0..inputs).step_by(block) {
+            let left = Dense { values: &x[first..], stride: inputs, length: block.min(inputs - first) };
+            let right = Panels { values: &weights[self.offset..], depth: inputs, first, columns: outputs };
+            let place = Place::Stride(outputs);
+            let target = Target { values: &mut *y, place, panel_stride: WIDTH, overlapping: false };
+            registers.dispatch(ByRuns { left, rows, right, target, sum: Sum::Continued });
+        }
         if self.relu {
-            y.iter_mut().for_each(|y| *y = rectified(*y));
+            registers.dispatch(|| y.iter_mut().for_each(|y| *y = rectified(*y)));
         }
     }
 
@@ -39,31 +52,43 @@ impl Linear {
     ///
     /// Shapes as in `forward`; slopes as what they are slopes of. `slope_y` loses what ReLU held back.
     pub fn backward(&self, pass: Backward<'_>, scratch: &mut Scratch, learner: &mut Learner<'_>) {
-        let Backward { x, y, slope_y, mut slope_x, rows } = pass;
+        let Backward { registers, x, y, slope_y, mut slope_x, rows } = pass;
         let (inputs, outputs) = (self.inputs, self.outputs);
         if self.relu {
-            slope_y.iter_mut().zip(y).for_each(|(slope, &y)| *slope = if y <= 0.0 { 0.0 } else { *slope });
+            registers.dispatch(|| {
+                slope_y.iter_mut().zip(y).for_each(|(slope, &y)| *slope = if y <= 0.0 { 0.0 } else { *slope })
+            });
         }
-        let slope = Matrix::new(slope_y, rows, outputs);
-        let band = (BAND / outputs).clamp(1, inputs);
+        let slopes = sized(&mut scratch.panels, rows * outputs + WIDTH);
+        panels_of(slope_y, rows, outputs, slopes);
+        let turned = sized(&mut scratch.turned, rows.div_ceil(WIDTH) * WIDTH * outputs);
+        if slope_x.is_some() {
+            transposed_panels(slope_y, outputs, turned);
+        }
+        let band = (BAND / outputs).clamp(1, BAND_INPUTS).min(inputs);
         for first in (0..inputs).step_by(band) {
             let length = band.min(inputs - first);
-            let offset = self.offset + first * outputs;
             if let Some(slope_x) = slope_x.as_deref_mut() {
-                // Asked for as its transpose, the product reads the weights as they lie; the other way round it would
-                // rearrange all of them first.
-                let weight = Matrix::new(&learner.weights[offset..], length, outputs);
-                let turned = sized(&mut scratch.transposed, length * rows);
-                product(weight, slope.transposed(), turned, rows, Before::Overwritten);
-                for (row, slopes) in slope_x.chunks_exact_mut(inputs).enumerate() {
-                    let column = turned[row..].iter().step_by(rows);
-                    slopes[first..first + length].iter_mut().zip(column).for_each(|(slope, &t)| *slope = t);
+                let part = sized(&mut scratch.part, turned.len() / outputs * length);
+                self.slopes_of_inputs(registers, &learner.weights[self.offset..], turned, first..first + length, part);
+                for (row, slope_x) in slope_x.chunks_exact_mut(inputs).enumerate() {
+                    let column = part[row / WIDTH * WIDTH * length + row % WIDTH..].iter().step_by(WIDTH);
+                    slope_x[first..first + length].iter_mut().zip(column).for_each(|(slope, &part)| *slope = part);
                 }
             }
-            let gradient = sized(&mut scratch.gradient, length * outputs);
-            let x = Matrix::strided(&x[first..], rows, length, inputs);
-            product(x.transposed(), slope, gradient, outputs, Before::Overwritten);
-            learner.learn(offset, gradient);
+            for (column, count) in pieces(outputs, 2) {
+                let width = WIDTH.min(count);
+                let gradient = sized(&mut scratch.gradient, length * count + WIDTH);
+                let left = Dense { values: &x[first..], stride: inputs, length: rows };
+                let right = Panels { values: &slopes[column * rows..], depth: rows, first: 0, columns: count };
+                let (place, panel_stride) = (Place::Stride(width), length * WIDTH);
+                let target = Target { values: &mut *gradient, place, panel_stride, overlapping: true };
+                registers.dispatch(ByColumns { left, rows: length, right, target, sum: Sum::Fresh });
+                for (panel, gradient) in gradient[..length * count].chunks_exact_mut(length * width).enumerate() {
+                    let column = column + panel * WIDTH;
+                    learner.learn(self.offset + column * inputs + first * width, gradient);
+                }
+            }
         }
         let gradient = sized(&mut scratch.gradient, outputs);
         gradient.fill(0.0);
@@ -72,10 +97,30 @@ impl Linear {
         }
         learner.learn(self.bias_offset(), gradient);
     }
+
+    /// `W·slope_yᵀ` for a band of inputs: the weights are read as they lie, and rows of the batch stand side by side.
+    ///
+    /// Shapes: `turned` as `transposed_panels` makes it of `slope_y`, `part` [⌈rows / 16⌉, inputs of the band, 16].
+    fn slopes_of_inputs(
+        &self,
+        registers: Registers,
+        weight: &[f32],
+        turned: &[f32],
+        band: std::ops::Range<usize>,
+        part: &mut [f32],
+    ) {
+        let left = RowsOfPanels { values: weight, depth: self.inputs, columns: self.outputs, first: band.start };
+        let columns = turned.len() / self.outputs;
+        let right = Panels { values: turned, depth: self.outputs, first: 0, columns };
+        let (place, panel_stride) = (Place::Stride(WIDTH), band.len() * WIDTH);
+        let target = Target { values: part, place, panel_stride, overlapping: false };
+        registers.dispatch(ByRuns { left, rows: band.len(), right, target, sum: Sum::Fresh });
+    }
 }
 
 /// What a stage's backward pass reads and writes.
 pub struct Backward<'a> {
+    pub registers: Registers,
     pub x: &'a [f32],
     pub y: &'a [f32],
     pub slope_y: &'a mut [f32],
@@ -84,6 +129,7 @@ pub struct Backward<'a> {
 }
 
 /// max(x, 0) that lets NaN through, as a diverged client must not look like a dead unit.
+#[inline(always)]
 pub fn rectified(x: f32) -> f32 {
     if x <= 0.0 { 0.0 } else { x }
 }

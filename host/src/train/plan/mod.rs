@@ -12,15 +12,18 @@ mod layers;
 mod learner;
 mod linear;
 mod network;
+mod operands;
 mod order;
 mod patches;
 mod pool;
-mod product;
+mod registers;
 mod scratch;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
+mod tile;
 
-pub use layers::{Layer, Layers};
+pub use layers::{Layer, Layers, Shape};
+pub use order::Order;
 
 use super::batch_order::Batches;
 use super::classification::{is_hit, on_grid, row_loss};
@@ -32,13 +35,15 @@ use anyhow::Result;
 use learner::Learner;
 use network::Network;
 use std::sync::Arc;
+use tile::WIDTH;
 
 /// A compiled list of layers with its buffers on one core.
 pub struct PlanTrainer {
     network: Network,
     data: Arc<Dataset>,
-    /// P each, in the plan's order.
+    /// P in the plan's order, and room for a panel's width behind them.
     weights: Vec<f32>,
+    /// P in the plan's order.
     received: Vec<f32>,
     /// For each term of a task the slot that it needs, P values in the plan's order, or what an earlier task left.
     slots: Vec<Vec<f32>>,
@@ -49,22 +54,28 @@ pub struct PlanTrainer {
     labels: Vec<u32>,
 }
 
+/// That a model made for samples and outputs of these sizes suits the data.
+pub(super) fn check_data(made_for: [usize; 2], data: &Dataset) -> Result<()> {
+    let found = [data.width(), data.num_outputs()];
+    if made_for == found {
+        return Ok(());
+    }
+    let message = format!(
+        "model: it was made for samples of {} values and {} outputs, `{}` has {} and needs {}; make it for this data",
+        made_for[0], made_for[1], data.name, found[0], found[1]
+    );
+    Err(Fault::new(Kind::Config, message))
+}
+
 impl PlanTrainer {
     /// Errors: `Kind::Config` if the data's samples or classes are not those that the model was made for.
     pub fn new(layers: &Layers, layout: &Layout, data: Arc<Dataset>) -> Result<Self> {
         let network = Network::new(layers);
-        let (made_for, found) = ([network.inputs(), network.outputs()], [data.width(), data.num_outputs()]);
-        if made_for != found {
-            let message = format!(
-                "model: it was made for samples of {} values and {} outputs, `{}` has {} and needs {}; make it for this data",
-                made_for[0], made_for[1], data.name, found[0], found[1]
-            );
-            return Err(Fault::new(Kind::Config, message));
-        }
+        check_data([network.inputs(), network.outputs()], &data)?;
         Ok(PlanTrainer {
             network,
             data,
-            weights: vec![0.0; layout.len()],
+            weights: vec![0.0; layout.len() + WIDTH],
             received: Vec::with_capacity(layout.len()),
             slots: Vec::new(),
             velocity: Vec::new(),
@@ -73,9 +84,15 @@ impl PlanTrainer {
         })
     }
 
+    /// P.
+    fn len(&self) -> usize {
+        self.weights.len() - WIDTH
+    }
+
     fn load(&mut self, weights: &[f32]) {
-        assert_eq!(weights.len(), self.weights.len(), "weights and model belong together");
-        self.network.take_in(weights, &mut self.weights);
+        assert_eq!(weights.len(), self.len(), "weights and model belong together");
+        let len = self.len();
+        self.network.take_in(weights, &mut self.weights[..len]);
     }
 
     /// The terms with their slots in the plan's order, which `slots` holds: a buffer a term, kept for the next client.
@@ -83,7 +100,7 @@ impl PlanTrainer {
         slots.resize_with(slots.len().max(terms.len()), Vec::new);
         let load = |(term, slot): (&Term<&[f32]>, &'s mut Vec<f32>)| {
             term.map(|flat| {
-                assert_eq!(flat.len(), self.weights.len(), "slots and model belong together");
+                assert_eq!(flat.len(), self.len(), "slots and model belong together");
                 slot.resize(flat.len(), 0.0);
                 self.network.take_in(flat, slot);
                 slot.as_slice()
@@ -97,20 +114,24 @@ impl PlanTrainer {
         let examples = self.data.part(part);
         self.labels.clear();
         self.labels.extend(rows.iter().map(|&row| examples.labels[row as usize]));
-        examples.features.gather(rows, self.data.width(), self.network.features(rows.len()));
+        let (registers, width) = (self.network.registers, self.data.width());
+        let features = self.network.features(rows.len());
+        registers.dispatch(|| examples.features.gather(rows, width, features));
         self.network.forward(&self.weights, rows.len());
     }
 
     /// One step; the sum of the losses of its batch.
     fn step(&mut self, rows: &[u32], update: &Update<'_>) -> f64 {
         self.forward(Part::Train, rows);
-        let outputs = self.network.outputs();
+        let (registers, outputs) = (self.network.registers, self.network.outputs());
         let (logits, slopes) = self.network.logits_and_slopes(rows.len());
         let scale = 1.0 / rows.len() as f64;
         let each = logits.chunks_exact(outputs).zip(slopes.chunks_exact_mut(outputs)).zip(&self.labels);
-        let loss_sum = each.map(|((logits, slope), &label)| row_loss(logits, label, Some((slope, scale)))).sum();
+        let loss =
+            |((logits, slope), &label): ((&[f32], &mut [f32]), &u32)| row_loss(logits, label, Some((slope, scale)));
+        let loss_sum = registers.dispatch(|| each.map(loss).sum::<f64>());
         let PlanTrainer { network, weights, velocity, gradient, .. } = self;
-        let mut learner = Learner { update, weights, velocity, gradient };
+        let mut learner = Learner { registers: network.registers, update, weights, velocity, gradient };
         network.backward(rows.len(), &mut learner);
         learner.finish();
         loss_sum
@@ -122,16 +143,16 @@ impl Trainer for PlanTrainer {
         self.load(task.start);
         let mut received = std::mem::take(&mut self.received);
         received.clear();
-        received.extend_from_slice(&self.weights);
+        received.extend_from_slice(&self.weights[..self.len()]);
         let mut slots = std::mem::take(&mut self.slots);
         let terms = self.load_terms(task.terms, &mut slots);
         let update = Update::new(&LocalTask { start: &received, terms: &terms, ..task.clone() });
         if update.has_momentum() {
             self.velocity.clear();
-            self.velocity.resize(self.weights.len(), 0.0);
+            self.velocity.resize(self.len(), 0.0);
         }
         if update.clips() {
-            self.gradient.resize(self.weights.len(), 0.0);
+            self.gradient.resize(self.len(), 0.0);
         }
         let mut batches = Batches::new(task.order, task.rows, task.batch_size);
         let mut report = LocalReport::default();
@@ -144,7 +165,7 @@ impl Trainer for PlanTrainer {
         }
         report.loss /= report.examples.max(1) as f64;
         (self.received, self.slots) = (received, slots);
-        self.network.give_back(&self.weights, out);
+        self.network.give_back(&self.weights[..self.len()], out);
         Ok(report)
     }
 

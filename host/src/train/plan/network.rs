@@ -10,6 +10,7 @@ use super::linear::{Backward, Linear};
 use super::order::Order;
 use super::patches::{Form, Input};
 use super::pool::Pool;
+use super::registers::Registers;
 use super::scratch::Scratch;
 
 /// A layer with what is fused into it.
@@ -21,6 +22,8 @@ enum Stage {
 
 #[derive(Debug)]
 pub struct Network {
+    /// Registers that products run in; results do not depend on them.
+    pub(super) registers: Registers,
     stages: Vec<Stage>,
     /// One for each tensor, in flat order.
     orders: Vec<Order>,
@@ -44,6 +47,7 @@ impl Network {
         let Compiler { stages, orders, .. } = compiler;
         let buffers = stages.len() + 1;
         Network {
+            registers: Registers::widest(),
             choices: vec![Vec::new(); stages.len()],
             stages,
             orders,
@@ -93,16 +97,17 @@ impl Network {
         &mut self.values[0][..rows * self.inputs]
     }
 
-    /// Logits [rows, outputs] of the features that were filled in.
+    /// Logits [rows, outputs] of the features that were filled in. Shapes: `weights` with a panel's width of room at
+    /// their end.
     pub fn forward(&mut self, weights: &[f32], rows: usize) -> &[f32] {
         for (i, stage) in self.stages.iter().enumerate() {
             let (before, after) = self.values.split_at_mut(i + 1);
             let (x, y) = (&before[i][..rows * stage.input_len()], &mut after[0][..rows * stage.output_len()]);
             match stage {
-                Stage::Linear(linear) => linear.forward(weights, x, y, rows),
+                Stage::Linear(linear) => linear.forward(self.registers, weights, x, y, rows),
                 Stage::Conv(conv) => {
                     let choices = &mut self.choices[i][..rows * stage.choices()];
-                    conv.forward(weights, x, y, choices, &mut self.scratch);
+                    conv.forward(self.registers, weights, x, y, choices, &mut self.scratch);
                 }
             }
         }
@@ -128,6 +133,7 @@ impl Network {
                 Some(&mut slope_x[..rows * stage.input_len()])
             };
             let pass = Backward {
+                registers: self.registers,
                 x: &self.values[i][..rows * stage.input_len()],
                 y: &self.values[i + 1][..rows * stage.output_len()],
                 slope_y: &mut after[0][..rows * stage.output_len()],
@@ -208,7 +214,7 @@ impl Compiler {
                 let pixels = conv.pool.output_sides().iter().product();
                 Order::rows_of_pixels(conv.outputs, pixels, outputs)
             }
-            _ => Order::same(inputs * outputs),
+            _ => Order::matrix(inputs, outputs),
         });
         self.stages.push(Stage::Linear(Linear { inputs, outputs, relu: false, offset: self.offset }));
         self.bias(inputs * outputs, outputs);
@@ -224,8 +230,8 @@ impl Compiler {
             Form::Pixels => Order::kernels_of_pixels(outputs, input.channels, taps),
         });
         let [height, width] = input.output_sides();
-        let pool = Pool { channels: outputs, height, width, window: 1, relu: false, ring: 0 };
-        self.stages.push(Stage::Conv(Conv { input, outputs, pool, offset: self.offset }));
+        let pool = Pool { channels: outputs, height, width, window: 1, relu: false, ring: 0, slope_ring: 0 };
+        self.stages.push(Stage::Conv(Conv::new(input, outputs, pool, self.offset)));
         self.bias(input.taps() * outputs, outputs);
         self.form = Form::Pixels;
     }

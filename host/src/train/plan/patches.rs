@@ -1,10 +1,9 @@
-//! The input of a convolution, and its patches: what lies under the kernel for each output pixel.
+//! The input of a convolution: how its images lie, and what lies under the kernel for each output pixel.
 //!
-//! The data's images lie channel by channel (planes). Between convolutions images lie pixel by pixel, all channels of
-//! one together, with a ring of zeros around them as wide as the padding: then a patch is a few long runs.
-//! Where in the flow: within a [`Conv`](super::conv::Conv). What it never does: arithmetic but for sums of slopes.
-
-use super::product::Matrix;
+//! The data's images lie channel by channel (planes); patches of them are copied. Between convolutions images lie pixel
+//! by pixel, all channels of one together, with a ring of zeros around them as wide as the padding: then what lies under
+//! the kernel is a few long runs, which are read in place.
+//! Where in the flow: within a [`Conv`](super::conv::Conv). What it never does: arithmetic.
 
 #[derive(Clone, Copy, Debug)]
 pub struct Input {
@@ -53,81 +52,40 @@ impl Input {
         self.kernel * self.kernel * self.channels
     }
 
-    /// The patches that [`Input::patches`] made as a matrix [images · pixels, taps].
-    pub fn matrix<'a>(&self, patches: &'a [f32], images: usize) -> Matrix<'a> {
-        match self.form {
-            Form::Planes => Matrix::new(patches, self.taps(), images * self.pixels()).transposed(),
-            Form::Pixels => Matrix::new(patches, images * self.pixels(), self.taps()),
-        }
+    /// Elements of a row of a window in pixels.
+    pub fn run(&self) -> usize {
+        self.kernel * self.channels
     }
 
-    /// Patches of the images in `x`; `patches` is as long as they need.
+    /// Elements from one row of an image in pixels to the next.
+    pub fn row(&self) -> usize {
+        self.ringed(self.width) * self.channels
+    }
+
+    /// Patches of an image that lies in planes: one row for each tap (channel, row, column), one column for each output
+    /// pixel. Shapes: `x` one image, `patches` [taps, pixels].
     pub fn patches(&self, x: &[f32], patches: &mut [f32]) {
-        match self.form {
-            Form::Planes => self.patches_of_planes(x, patches),
-            Form::Pixels => {
-                let each = x.chunks_exact(self.len()).zip(patches.chunks_exact_mut(self.pixels() * self.taps()));
-                each.for_each(|(x, patches)| self.patches_of_pixels(x, patches));
-            }
-        }
-    }
-
-    /// One row for each tap (channel, row, column), one column for each output pixel of each image.
-    fn patches_of_planes(&self, x: &[f32], patches: &mut [f32]) {
+        debug_assert_eq!(self.form, Form::Planes);
         let [height, width] = self.output_sides();
         let plane = self.height * self.width;
-        let images = x.len() / self.len();
-        for (tap, row) in patches.chunks_exact_mut(images * height * width).enumerate() {
+        for (tap, out) in patches.chunks_exact_mut(height * width).enumerate() {
             let (channel, ky, kx) =
                 (tap / (self.kernel * self.kernel), tap / self.kernel % self.kernel, tap % self.kernel);
             // Output columns that see column `i + kx − padding` of the image within its sides.
             let (first, last) = within(kx, self.padding, self.width, width);
             let (top, bottom) = within(ky, self.padding, self.height, height);
-            for (image, out) in row.chunks_exact_mut(height * width).enumerate() {
-                let plane = &x[image * self.len() + channel * plane..][..plane];
-                for (y, out) in out.chunks_exact_mut(width).enumerate() {
-                    if !(top..bottom).contains(&y) || first == last {
-                        out.fill(0.0);
-                        continue;
-                    }
-                    let from = (y + ky - self.padding) * self.width + first + kx - self.padding;
-                    out[..first].fill(0.0);
-                    out[first..last].copy_from_slice(&plane[from..from + last - first]);
-                    out[last..].fill(0.0);
+            let plane = &x[channel * plane..][..plane];
+            for (y, out) in out.chunks_exact_mut(width).enumerate() {
+                if !(top..bottom).contains(&y) || first == last {
+                    out.fill(0.0);
+                    continue;
                 }
+                let from = (y + ky - self.padding) * self.width + first + kx - self.padding;
+                out[..first].fill(0.0);
+                out[first..last].copy_from_slice(&plane[from..from + last - first]);
+                out[last..].fill(0.0);
             }
         }
-    }
-
-    /// One row for each output pixel: the kernel's rows one after another, each all channels of its pixels.
-    fn patches_of_pixels(&self, x: &[f32], patches: &mut [f32]) {
-        let run = self.kernel * self.channels;
-        for (pixel, patch) in patches.chunks_exact_mut(self.taps()).enumerate() {
-            for (ky, to) in patch.chunks_exact_mut(run).enumerate() {
-                to.copy_from_slice(&x[self.corner(pixel, ky)..][..run]);
-            }
-        }
-    }
-
-    /// The reverse of [`Input::patches`] for slopes: each element of an image gets the sum over the patches it was in.
-    pub fn add_up(&self, patches: &[f32], x: &mut [f32]) {
-        assert_eq!(self.form, Form::Pixels, "nobody asks for the slopes of the data");
-        let run = self.kernel * self.channels;
-        x.fill(0.0);
-        for (x, patches) in x.chunks_exact_mut(self.len()).zip(patches.chunks_exact(self.pixels() * self.taps())) {
-            for (pixel, patch) in patches.chunks_exact(self.taps()).enumerate() {
-                for (ky, from) in patch.chunks_exact(run).enumerate() {
-                    let to = &mut x[self.corner(pixel, ky)..][..run];
-                    to.iter_mut().zip(from).for_each(|(sum, slope)| *sum += slope);
-                }
-            }
-        }
-    }
-
-    /// Where row `ky` of the patch of an output pixel begins.
-    fn corner(&self, pixel: usize, ky: usize) -> usize {
-        let [_, width] = self.output_sides();
-        ((pixel / width + ky) * self.ringed(self.width) + pixel % width) * self.channels
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Pool {
     pub relu: bool,
     /// Width of the zeros around the output: the padding of the convolution that comes next.
     pub ring: usize,
+    /// Width of the zeros around the slopes of what the convolution puts out.
+    pub slope_ring: usize,
 }
 
 impl Pool {
@@ -37,11 +39,29 @@ impl Pool {
         self.output_sides().iter().product::<usize>() * self.channels
     }
 
+    /// Elements from one row of the slopes to the next, ring included.
+    pub fn slope_row(&self) -> usize {
+        (self.width + 2 * self.slope_ring) * self.channels
+    }
+
+    /// Elements of the slopes of what the convolution puts out, ring included.
+    pub fn slopes_len(&self) -> usize {
+        (self.height + 2 * self.slope_ring) * self.slope_row()
+    }
+
+    /// The rows of `slopes` within their ring, each with the number of its first pixel.
+    pub fn slope_rows<'s>(&self, slopes: &'s [f32]) -> impl Iterator<Item = (usize, &'s [f32])> {
+        let (width, length, ring) = (self.width, self.width * self.channels, self.slope_ring * self.channels);
+        let rows = slopes.chunks_exact(self.slope_row()).skip(self.slope_ring).take(self.height);
+        rows.enumerate().map(move |(y, row)| (y * width, &row[ring..ring + length]))
+    }
+
     /// Shapes: `pixels` [height, width, channels], `y` one output, `choices` its values without the ring.
+    #[inline(always)]
     pub fn forward(&self, pixels: &[f32], bias: &[f32], y: &mut [f32], choices: &mut [u8]) {
         for (output, choices) in choices.chunks_exact_mut(self.channels).enumerate() {
             let y = &mut y[self.output(output)..][..self.channels];
-            let source = |place| &pixels[self.source(output, place)..][..self.channels];
+            let source = |place| &pixels[self.source(output, place, 0)..][..self.channels];
             match self.window {
                 1 => self.choose([source(0)], bias, y, choices),
                 _ => self.choose([0, 1, 2, 3].map(source), bias, y, choices),
@@ -50,6 +70,7 @@ impl Pool {
     }
 
     /// One output pixel: the largest of its candidates, channel by channel, with bias and ReLU.
+    #[inline(always)]
     fn choose<const N: usize>(&self, candidates: [&[f32]; N], bias: &[f32], y: &mut [f32], choices: &mut [u8]) {
         // Slices of one known length let the compiler drop its checks and use vectors.
         let channels = self.channels;
@@ -70,15 +91,18 @@ impl Pool {
         }
     }
 
-    /// Slopes of `pixels` from those of one output; adds the slopes of the bias to `bias`.
-    pub fn backward(&self, slope_y: &[f32], choices: &[u8], pixels: &mut [f32], bias: &mut [f32]) {
-        if !self.height.is_multiple_of(self.window) || !self.width.is_multiple_of(self.window) {
-            pixels.fill(0.0);
+    /// Slopes of what the convolution put out, within their ring, from those of one output; adds the slopes of the bias
+    /// to `bias`. Shapes: `slopes` [`Pool::slopes_len`].
+    #[inline(always)]
+    pub fn backward(&self, slope_y: &[f32], choices: &[u8], slopes: &mut [f32], bias: &mut [f32]) {
+        let whole = self.height.is_multiple_of(self.window) && self.width.is_multiple_of(self.window);
+        if self.slope_ring > 0 || !whole {
+            slopes.fill(0.0);
         }
         for (output, choices) in choices.chunks_exact(self.channels).enumerate() {
             let slope_y = &slope_y[self.output(output)..][..self.channels];
             for place in 0..self.window * self.window {
-                let slopes = &mut pixels[self.source(output, place)..][..self.channels];
+                let slopes = &mut slopes[self.source(output, place, self.slope_ring)..][..self.channels];
                 for ((slope, &choice), &slope_y) in slopes.iter_mut().zip(choices).zip(slope_y) {
                     *slope = if choice == place as u8 { slope_y } else { 0.0 };
                 }
@@ -95,11 +119,12 @@ impl Pool {
         ((output / width + self.ring) * (width + 2 * self.ring) + output % width + self.ring) * self.channels
     }
 
-    /// Where the channels of one place in an output's square begin in `pixels`.
-    fn source(&self, output: usize, place: usize) -> usize {
+    /// Where the channels of one place in an output's square begin in pixels with a ring around them.
+    fn source(&self, output: usize, place: usize, ring: usize) -> usize {
         let [_, width] = self.output_sides();
         let row = output / width * self.window + place / self.window;
-        (row * self.width + output % width * self.window + place % self.window) * self.channels
+        let column = output % width * self.window + place % self.window;
+        ((row + ring) * (self.width + 2 * ring) + column + ring) * self.channels
     }
 }
 
@@ -108,7 +133,7 @@ mod tests {
     use super::*;
 
     /// One channel, 3 × 5 pixels, so that the last row and column belong to no square; a ring of one zero.
-    const POOL: Pool = Pool { channels: 1, height: 3, width: 5, window: 2, relu: true, ring: 1 };
+    const POOL: Pool = Pool { channels: 1, height: 3, width: 5, window: 2, relu: true, ring: 1, slope_ring: 0 };
 
     #[test]
     fn the_first_largest_is_chosen_and_gets_the_slope_back() {
@@ -123,6 +148,18 @@ mod tests {
         let mut expected = [0.0; 15];
         expected[1] = 4.0;
         assert_eq!((slopes, bias), (expected, [4.25]));
+    }
+
+    #[test]
+    fn slopes_stand_within_their_ring() {
+        let pool = Pool { height: 2, width: 2, ring: 0, slope_ring: 1, ..POOL };
+        let (mut slopes, mut bias) = ([7.0; 16], [0.0]);
+        pool.backward(&[4.0], &[2], &mut slopes, &mut bias);
+        // The lower left of the square, row 1 and column 0 within the ring.
+        assert_eq!(slopes.iter().position(|&slope| slope == 4.0), Some(2 * 4 + 1));
+        assert_eq!(slopes.iter().sum::<f32>(), 4.0);
+        let rows: Vec<_> = pool.slope_rows(&slopes).collect();
+        assert_eq!(rows, [(0, &[0.0, 0.0][..]), (2, &[4.0, 0.0][..])]);
     }
 
     #[test]

@@ -4,14 +4,18 @@
 
 #[derive(Debug, Default)]
 pub struct Scratch {
-    /// Patches of some images, a row for each output pixel or a column for each.
+    /// Patches of one image, a row for each tap.
     pub patches: Vec<f32>,
-    pub patch_slopes: Vec<f32>,
     /// Outputs of a convolution before its pool, and later the slopes there.
     pub pixels: Vec<f32>,
+    /// Slopes of a layer's outputs in panels.
+    pub panels: Vec<f32>,
+    /// Panels of a transpose: of slopes under a linear layer, of kernels under a convolution.
+    pub turned: Vec<f32>,
+    /// Slopes of a band of a linear layer's inputs.
+    pub part: Vec<f32>,
     pub gradient: Vec<f32>,
     pub bias: Vec<f32>,
-    pub transposed: Vec<f32>,
 }
 
 /// The first `length` elements of a buffer that grows when it must: in the first step of its kind, then never again.

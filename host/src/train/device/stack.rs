@@ -1,0 +1,237 @@
+//! Trains a stack of clients of a model that is a list of layers.
+//!
+//! ```text
+//! start ──▶ repeated G times ──▶ [ window of batches ▶ steps ] ──▶ members that are done leave ──▶ flat weights
+//! ```
+//! Members stand longest first. A member that is done is masked until half of the stack is; then they leave, and the rest
+//! goes on in smaller tensors. What it never does: read anything back between the first step and a leaving.
+
+use super::descent::{first, per_client};
+use super::loss::losses;
+use super::network::{Network, Parameters};
+use super::rows::Rows;
+use super::window::{Member, Window};
+use super::{Accelerator, Correction, Descent, StackTrainer, guarded};
+use crate::data::Dataset;
+use crate::train::batch_order::Batches;
+use crate::train::classification::{is_hit, on_grid, row_loss};
+use crate::train::plan::{self, Layers};
+use crate::train::{LocalReport, LocalTask, Part, Score};
+use anyhow::Result;
+use burn::tensor::Tensor;
+use std::sync::Arc;
+
+/// Bytes of features in a window of batches.
+const WINDOW: usize = 32 << 20;
+/// Steps of a window: with clients of many lengths, how long a stack waits before it shrinks.
+const STEPS: usize = 64;
+/// Rows of one forward pass in evaluation, where they fit.
+const EVALUATION_ROWS: usize = 2048;
+/// Weights, their gradients, momentum, two temporary copies, and what the allocator keeps beside.
+const COPIES: usize = 6;
+
+/// A list of layers on a device.
+pub struct LayerStack {
+    network: Network,
+    rows: Rows,
+    accelerator: Accelerator,
+    /// P.
+    length: usize,
+}
+
+/// A stack on its way.
+struct Stack<'a> {
+    members: Vec<Member<'a>>,
+    /// Position of each member among the tasks.
+    places: Vec<usize>,
+    weights: Parameters,
+    descent: Descent,
+    /// Sum of the losses so far by row of the batch, [G, B, 1].
+    losses: Tensor<3>,
+    batch: usize,
+}
+
+impl LayerStack {
+    /// Errors: `Kind::Config` if the data's samples or classes are not those that the model was made for.
+    pub fn new(layers: &Layers, length: usize, data: Arc<Dataset>, accelerator: &Accelerator) -> Result<Self> {
+        let network = Network::new(layers, &accelerator.device);
+        plan::check_data([network.inputs, network.outputs], &data)?;
+        Ok(LayerStack {
+            rows: Rows::new(data, accelerator.clone(), network.row),
+            network,
+            accelerator: accelerator.clone(),
+            length,
+        })
+    }
+
+    fn train_stack(
+        &mut self,
+        start: &[f32],
+        tasks: &[LocalTask<'_>],
+        out: &mut [Vec<f32>],
+    ) -> Result<Vec<LocalReport>> {
+        let mut reports = vec![LocalReport::default(); tasks.len()];
+        if tasks.is_empty() {
+            return Ok(reports);
+        }
+        let mut stack = self.stack(start, tasks);
+        let mut done = 0;
+        while let Some(longest) = stack.members.first().map(|member| member.steps) {
+            let active = stack.members.partition_point(|member| member.steps > done);
+            if 2 * active <= stack.members.len() {
+                self.leave(&mut stack, active, &mut reports, out)?;
+                continue;
+            }
+            let steps = self.window_steps(&stack).min((longest - done) as usize);
+            let Stack { members, batch, .. } = &mut stack;
+            let window = Window::new(members, steps, *batch, self.network.outputs, &mut self.rows, &self.accelerator);
+            for at in 0..steps {
+                self.step(&mut stack, &window, at, done + at as u64);
+            }
+            done += steps as u64;
+        }
+        Ok(reports)
+    }
+
+    fn stack<'a>(&self, start: &[f32], tasks: &[LocalTask<'a>]) -> Stack<'a> {
+        let mut places: Vec<usize> = (0..tasks.len()).collect();
+        places.sort_by_key(|&place| std::cmp::Reverse(tasks[place].steps));
+        let corrections: Vec<Correction<'_>> = places.iter().map(|&place| Correction::new(&tasks[place])).collect();
+        let member = |(&place, correction): (&usize, &Correction<'_>)| {
+            let task = &tasks[place];
+            Member {
+                batches: Batches::new(task.order, task.rows, task.batch_size),
+                steps: task.steps,
+                learning_rate: correction.learning_rate,
+                report: LocalReport::default(),
+            }
+        };
+        let batch = tasks.iter().map(|task| task.batch_size.min(task.rows.len())).max().unwrap_or(0);
+        let one = self.network.upload(&[start]);
+        let momentum = tasks.first().map_or(0.0, |task| task.momentum);
+        Stack {
+            members: places.iter().zip(&corrections).map(member).collect(),
+            descent: Descent::new(&corrections, momentum, &one, self.length, |flats| self.network.upload(flats)),
+            weights: one.into_iter().map(|parameter| parameter.repeat_dim(0, tasks.len())).collect(),
+            losses: Tensor::zeros([tasks.len(), batch, 1], &self.accelerator.device),
+            places,
+            batch,
+        }
+    }
+
+    fn window_steps(&self, stack: &Stack<'_>) -> usize {
+        let step = stack.members.len() * stack.batch * self.network.row * size_of::<f32>();
+        (WINDOW.min(self.accelerator.largest_tensor) / step.max(1)).clamp(1, STEPS)
+    }
+
+    fn step(&self, stack: &mut Stack<'_>, window: &Window, at: usize, number: u64) {
+        let step = window.step(at);
+        let mut traces = Vec::new();
+        let logits = self.network.forward(&stack.weights, step.x, Some(&mut traces));
+        let (losses, slopes) = losses(logits, step.targets);
+        stack.losses = stack.losses.clone() + losses * step.counted;
+        let gradients = self.network.backward(&stack.weights, traces, slopes * step.scale);
+        let active = stack.members.partition_point(|member| member.steps > number);
+        let held = (active < stack.members.len() && stack.descent.drifts()).then(|| {
+            let moves = (0..stack.members.len()).map(|member| if member < active { 1.0 } else { 0.0 });
+            per_client(moves.collect(), &self.accelerator.device)
+        });
+        stack.descent.step(&mut stack.weights, gradients, held.as_ref());
+    }
+
+    /// Writes down all but the first `active` members, and goes on with those.
+    fn leave(
+        &self,
+        stack: &mut Stack<'_>,
+        active: usize,
+        reports: &mut [LocalReport],
+        out: &mut [Vec<f32>],
+    ) -> Result<()> {
+        let count = stack.members.len() - active;
+        let gone = |tensor: &Tensor<3>| tensor.clone().narrow(0, active, count);
+        let losses = gone(&stack.losses).try_into_data()?;
+        let rows = losses.as_slice::<f32>()?.chunks_exact(stack.batch.max(1));
+        for ((member, &place), rows) in stack.members[active..].iter().zip(&stack.places[active..]).zip(rows) {
+            let sum: f64 = rows.iter().map(|&loss| f64::from(loss)).sum();
+            reports[place] = LocalReport { loss: sum / member.report.examples.max(1) as f64, ..member.report };
+        }
+        let mut places: Vec<Option<&mut Vec<f32>>> = out.iter_mut().map(Some).collect();
+        let flats = stack.places[active..].iter().filter_map(|&place| places[place].take());
+        self.network.download(stack.weights.iter().map(gone).collect(), flats.collect::<Vec<_>>())?;
+        stack.members.truncate(active);
+        stack.places.truncate(active);
+        if active > 0 {
+            stack.weights = first(std::mem::take(&mut stack.weights), active);
+            stack.losses = stack.losses.clone().narrow(0, 0, active);
+            stack.descent.keep(active);
+        }
+        Ok(())
+    }
+
+    fn score(&mut self, weights: &[f32], lists: &[(Part, &[u32])]) -> Result<Vec<Score>> {
+        let parameters = self.network.upload(&[weights]);
+        let outputs = self.network.outputs;
+        let mut scores = vec![Score::default(); lists.len()];
+        for part in [Part::Train, Part::Test] {
+            let of_part = || lists.iter().enumerate().filter(move |(_, list)| list.0 == part);
+            let rows: Vec<u32> = of_part().flat_map(|(_, list)| list.1).copied().collect();
+            // Everything is launched before anything is read.
+            let mut passes = Vec::new();
+            for rows in rows.chunks(self.evaluation_rows()) {
+                let x = self.rows.gather(part, rows);
+                let shape = [1, rows.len(), self.network.row];
+                passes.push(self.network.forward(&parameters, x.reshape(shape), None));
+            }
+            let mut logits = Vec::with_capacity(rows.len() * outputs);
+            for pass in passes {
+                logits.extend_from_slice(pass.try_into_data()?.as_slice::<f32>()?);
+            }
+            let mut logits = logits.chunks_exact(outputs);
+            for (at, (_, rows)) in of_part() {
+                for (label, logits) in self.rows.labels(part, rows).into_iter().zip(logits.by_ref()) {
+                    scores[at].loss_sum += on_grid(row_loss(logits, label, None));
+                    scores[at].correct += u64::from(is_hit(logits, label));
+                    scores[at].rows += 1;
+                }
+            }
+        }
+        Ok(scores)
+    }
+
+    fn evaluation_rows(&self) -> usize {
+        let [all, largest] = self.network.elements();
+        let bytes = size_of::<f32>();
+        let fits =
+            (self.accelerator.largest_tensor / (largest * bytes)).min(self.accelerator.memory / 2 / (all * bytes));
+        fits.clamp(1, EVALUATION_ROWS)
+    }
+}
+
+impl StackTrainer for LayerStack {
+    /// An estimate: weights with gradients, temporary copies, momentum and vectors of terms, and what the passes keep of
+    /// a batch. Half of the memory, since the data may take the other.
+    fn capacity(&self, batch_size: usize, terms: bool) -> usize {
+        let [all, largest] = self.network.elements();
+        let vectors = COPIES + usize::from(terms);
+        let client = self.length.saturating_mul(vectors).saturating_add(batch_size.saturating_mul(all));
+        let largest = self.length.max(batch_size.saturating_mul(largest));
+        let fits = |bytes: usize, elements: usize| bytes / elements.saturating_mul(size_of::<f32>()).max(1);
+        fits(self.accelerator.memory / 2, client).min(fits(self.accelerator.largest_tensor, largest)).max(1)
+    }
+
+    fn train(&mut self, start: &[f32], tasks: &[LocalTask<'_>], out: &mut [Vec<f32>]) -> Result<Vec<LocalReport>> {
+        assert_eq!((start.len(), tasks.len()), (self.length, out.len()), "weights, tasks and places belong together");
+        let accelerator = self.accelerator.clone();
+        guarded(&accelerator, || self.train_stack(start, tasks, out))
+    }
+
+    fn evaluate(&mut self, weights: &[f32], lists: &[(Part, &[u32])]) -> Result<Vec<Score>> {
+        assert_eq!(weights.len(), self.length, "weights and model belong together");
+        let accelerator = self.accelerator.clone();
+        guarded(&accelerator, || self.score(weights, lists))
+    }
+
+    fn kernel(&self) -> String {
+        format!("stacks, {}", self.accelerator.name())
+    }
+}

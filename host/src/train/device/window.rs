@@ -1,0 +1,108 @@
+//! Batches of several steps of a stack, uploaded together: one transfer and one gathering kernel for all of them.
+//!
+//! Where in the flow: between the clients' orders of rows and the first layer of each step.
+//! What it never does: let a missing row count. Clients with a smaller batch, or none any more, have rows of weight 0.
+
+use super::Accelerator;
+use super::rows::Rows;
+use crate::train::batch_order::Batches;
+use crate::train::{LocalReport, Part};
+use burn::tensor::{Tensor, TensorData};
+
+/// A client of a stack on its way through its batches.
+pub struct Member<'a> {
+    pub batches: Batches<'a>,
+    pub steps: u64,
+    pub learning_rate: f64,
+    pub report: LocalReport,
+}
+
+/// One step's batches.
+pub struct Step {
+    /// Features, [G, B, row].
+    pub x: Tensor<3>,
+    /// One-hot labels [G, B, outputs], or labels [G, B, 1] for one output.
+    pub targets: Tensor<3>,
+    /// Each row's share in its client's step: learning rate / rows of the batch, 0 for a row that is not there. [G, B, 1]
+    pub scale: Tensor<3>,
+    /// 1 for rows that are there, else 0. [G, B, 1]
+    pub counted: Tensor<3>,
+}
+
+/// Some steps of a stack.
+pub struct Window {
+    /// [steps, G, B, …] each.
+    x: Tensor<4>,
+    targets: Tensor<4>,
+    scale: Tensor<4>,
+    counted: Tensor<4>,
+}
+
+impl Window {
+    /// The next `steps` steps of `members`, whose batches have at most `batch` rows; their reports count them.
+    pub fn new(
+        members: &mut [Member<'_>],
+        steps: usize,
+        batch: usize,
+        outputs: usize,
+        rows: &mut Rows,
+        accelerator: &Accelerator,
+    ) -> Self {
+        let places = steps * members.len() * batch;
+        let (mut numbers, mut scale, mut counted) =
+            (Vec::with_capacity(places), Vec::with_capacity(places), Vec::with_capacity(places));
+        for _ in 0..steps {
+            for member in members.iter_mut() {
+                let there = match member.report.steps < member.steps {
+                    true => member.batches.next_batch(),
+                    false => &[],
+                };
+                if !there.is_empty() {
+                    member.report.steps += 1;
+                    member.report.examples += there.len() as u64;
+                    member.report.lr_sum += member.learning_rate;
+                }
+                let share = (member.learning_rate / there.len().max(1) as f64) as f32;
+                numbers.extend_from_slice(there);
+                scale.resize(scale.len() + there.len(), share);
+                counted.resize(counted.len() + there.len(), 1.0f32);
+                let missing = batch - there.len();
+                numbers.resize(numbers.len() + missing, 0);
+                scale.resize(scale.len() + missing, 0.0);
+                counted.resize(counted.len() + missing, 0.0);
+            }
+        }
+        let labels = rows.labels(Part::Train, &numbers);
+        let targets = targets(&labels, outputs);
+        let shape = |width| [steps, members.len(), batch, width];
+        let upload = |values, width| Tensor::from_data(TensorData::new(values, shape(width)), &accelerator.device);
+        let x = rows.gather(Part::Train, &numbers);
+        let row = x.dims()[1];
+        Window {
+            x: x.reshape(shape(row)),
+            targets: upload(targets, outputs),
+            scale: upload(scale, 1),
+            counted: upload(counted, 1),
+        }
+    }
+
+    /// The step at position `at`.
+    pub fn step(&self, at: usize) -> Step {
+        let of = |all: &Tensor<4>| {
+            let [_, clients, batch, width] = all.dims();
+            all.clone().narrow(0, at, 1).reshape([clients, batch, width])
+        };
+        Step { x: of(&self.x), targets: of(&self.targets), scale: of(&self.scale), counted: of(&self.counted) }
+    }
+}
+
+fn targets(labels: &[u32], outputs: usize) -> Vec<f32> {
+    if outputs == 1 {
+        return labels.iter().map(|&label| label as f32).collect();
+    }
+    let mut targets = vec![0.0; labels.len() * outputs];
+    for (&label, target) in labels.iter().zip(targets.chunks_exact_mut(outputs)) {
+        target[label as usize] = 1.0;
+    }
+    targets
+}

@@ -1,0 +1,40 @@
+//! The vector registers that products run in: the widest of the processor.
+//!
+//! Where in the flow: chosen once per network, and passed to whatever works on many values at once. What it never does:
+//! change a result.
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// What the processor has.
+#[derive(Clone, Copy, Debug)]
+pub enum Registers {
+    /// As `pulp` finds it: AVX-512, NEON, or plain scalar code.
+    Found(Arch),
+    /// AVX2 with fused multiply-add. Asked for by itself, because the feature by which `pulp` would find it makes Burn's
+    /// kernels twice as long to build, and they do not use it.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(pulp::x86::V3),
+}
+
+impl Registers {
+    pub fn widest() -> Self {
+        let found = Arch::new();
+        #[cfg(target_arch = "x86_64")]
+        if matches!(found, Arch::Scalar)
+            && let Some(avx2) = pulp::x86::V3::try_new()
+        {
+            return Registers::Avx2(avx2);
+        }
+        Registers::Found(found)
+    }
+
+    /// Runs `op` in code that was compiled for these registers.
+    #[inline(always)]
+    pub fn dispatch<Op: WithSimd>(self, op: Op) -> Op::Output {
+        match self {
+            Registers::Found(arch) => arch.dispatch(op),
+            #[cfg(target_arch = "x86_64")]
+            Registers::Avx2(avx2) => Simd::vectorize(avx2, op),
+        }
+    }
+}

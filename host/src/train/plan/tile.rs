@@ -1,0 +1,332 @@
+//! Products of matrices in vector registers, every element summed in one fixed order.
+//!
+//! ```text
+//! s ← 0 (or what the place held);   s ← fma(a[i][k], b[k][j], s)  for k = 0, 1, 2, …
+//! ```
+//! A tile is some rows of the left factor times one panel of the right one, sixteen columns wide. Each element of the
+//! result is one chain of fused multiply-adds, rounded once a step, in the order of the inner index. So its bits depend
+//! on the factors alone: not on the width of the registers, nor on how rows, columns or the inner index are cut.
+//!
+//! Where in the flow: under every layer, forward and backward. What it never does: rearrange a factor, touch memory by
+//! unsafe code of ours, or choose by anything but shapes and registers.
+
+use pulp::{Simd, WithSimd};
+use std::array::from_fn;
+
+/// Columns of a panel. Whoever holds a right factor leaves as many elements of room behind it.
+pub const WIDTH: usize = 16;
+
+/// What a sum begins with, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// From zero; overwrites its place.
+    Fresh,
+    /// From what its place holds, so that one chain goes on.
+    Continued,
+    /// From zero; added to its place when it is complete.
+    Added,
+}
+
+/// A left factor whose rows lie in runs: for each segment of the inner index, every row has one of the same length.
+pub trait Runs: Copy {
+    fn segments(&self) -> usize;
+    fn length(&self, segment: usize) -> usize;
+    /// At least `length(segment)` elements.
+    fn run(&self, row: usize, segment: usize) -> &[f32];
+}
+
+/// A left factor whose columns lie in runs.
+pub trait Columns: Copy {
+    /// How many columns: the inner size of the product.
+    fn depth(&self) -> usize;
+    /// Column `k` from `row` on, and whatever lies behind.
+    fn column(&self, k: usize, row: usize) -> &[f32];
+}
+
+/// A right factor in panels: columns 0..16 of all its rows, then columns 16..32, …; the last may be narrower.
+///
+/// Sixteen elements are read at each row of a narrow panel too; what lies beyond its width reaches no result.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a> {
+    pub values: &'a [f32],
+    /// Rows of each panel.
+    pub depth: usize,
+    /// Row that meets the left factor's first element.
+    pub first: usize,
+    pub columns: usize,
+}
+
+/// Where the result goes: row `r` begins at `place`, and `panel_stride` further on for each panel before its own.
+pub struct Target<'a> {
+    pub values: &'a mut [f32],
+    pub place: Place<'a>,
+    pub panel_stride: usize,
+    /// A narrow panel's rows may be stored sixteen wide in ascending order, as what they spill over comes later.
+    pub overlapping: bool,
+}
+
+/// Where each row of a result begins.
+#[derive(Clone, Copy, Debug)]
+pub enum Place<'a> {
+    /// So far apart.
+    Stride(usize),
+    /// As listed.
+    Listed(&'a [u32]),
+}
+
+impl Place<'_> {
+    #[inline(always)]
+    fn of(self, row: usize) -> usize {
+        match self {
+            Place::Stride(stride) => row * stride,
+            Place::Listed(places) => places[row] as usize,
+        }
+    }
+}
+
+/// `target = left · right`, for the first `rows` rows of a left factor in [`Runs`].
+pub struct ByRuns<'a, A> {
+    pub left: A,
+    pub rows: usize,
+    pub right: Panels<'a>,
+    pub target: Target<'a>,
+    pub sum: Sum,
+}
+
+/// `target = left · right`, for the first `rows` rows of a left factor in [`Columns`].
+pub struct ByColumns<'a, A> {
+    pub left: A,
+    pub rows: usize,
+    pub right: Panels<'a>,
+    pub target: Target<'a>,
+    pub sum: Sum,
+}
+
+/// What the tiles of one panel share.
+struct Part<'a, A> {
+    left: A,
+    right: &'a [f32],
+    width: usize,
+    sum: Sum,
+    overlapping: bool,
+}
+
+/// The tile function for a number of rows that is known at run time only.
+macro_rules! tile_of {
+    ($rows:expr, [$($n:literal)*], $tile:ident, $vectors:literal, $arguments:tt) => {
+        match $rows {
+            $($n => $tile::<S, A, $n, $vectors> $arguments,)*
+            _ => unreachable!("a tile has at most as many rows as the registers allow"),
+        }
+    };
+}
+
+macro_rules! product {
+    ($product:ident, $left:ident, $tile:ident) => {
+        impl<A: $left> WithSimd for $product<'_, A> {
+            type Output = ();
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) {
+                let Panels { values, depth, first, columns } = self.right;
+                let Target { values: out, place, panel_stride, overlapping } = self.target;
+                for (panel, column) in (0..columns).step_by(WIDTH).enumerate() {
+                    let width = WIDTH.min(columns - column);
+                    let right = &values[column * depth + first * width..];
+                    let part = Part { left: self.left, right, width, sum: self.sum, overlapping };
+                    let out = &mut out[panel * panel_stride..];
+                    let mut row = 0;
+                    while row < self.rows {
+                        // Tiles of nearly equal heights, with as many sums as the registers hold: at least eight hide
+                        // the latency of a multiply-add. What does not apply to `S` is not compiled for it.
+                        let left = self.rows - row;
+                        let rows = left.div_ceil(left.div_ceil(const { most_rows::<S>() }));
+                        if const { S::F32_LANES == 16 } {
+                            tile_of!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], $tile, 1, (simd, &part, row, out, place));
+                        } else if const { S::F32_LANES == 8 } {
+                            tile_of!(rows, [1 2 3 4 5 6], $tile, 2, (simd, &part, row, out, place));
+                        } else if const { S::F32_LANES == 4 } {
+                            tile_of!(rows, [1 2 3 4 5 6], $tile, 4, (simd, &part, row, out, place));
+                        } else {
+                            tile_of!(rows, [1], $tile, 16, (simd, &part, row, out, place));
+                        }
+                        row += rows;
+                    }
+                }
+            }
+        }
+    };
+}
+
+const fn most_rows<S: Simd>() -> usize {
+    match S::F32_LANES {
+        16 => 12,
+        4 | 8 => 6,
+        _ => 1,
+    }
+}
+
+/// First column and number of columns of each piece of a matrix in panels: `most` whole panels at a time, then whole
+/// ones, then the narrow one.
+pub fn pieces(columns: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let mut first = 0;
+    std::iter::from_fn(move || {
+        let left = columns - first;
+        let count = [most * WIDTH, WIDTH].into_iter().find(|&count| count <= left).unwrap_or(left);
+        first += count;
+        (count > 0).then_some((first - count, count))
+    })
+}
+
+product!(ByRuns, Runs, tile_of_runs);
+product!(ByColumns, Columns, tile_of_columns);
+
+/// `R` rows, each in `V` vectors.
+type Sums<S, const R: usize, const V: usize> = [[<S as Simd>::f32s; V]; R];
+
+#[inline(always)]
+fn tile_of_runs<S: Simd, A: Runs, const R: usize, const V: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    row: usize,
+    out: &mut [f32],
+    place: Place<'_>,
+) {
+    let places: [usize; R] = from_fn(|r| place.of(row + r));
+    let mut sums = begin::<S, A, R, V>(simd, part, out, places);
+    let (left, width, mut right) = (part.left, part.width, part.right);
+    for segment in 0..left.segments() {
+        let length = left.length(segment);
+        // All of one length, told once, so that the compiler need not check each element.
+        let runs: [&[f32]; R] = from_fn(|r| &left.run(row + r, segment)[..length]);
+        // Apart, because a width that the compiler knows spares it a check in each step.
+        if width == WIDTH {
+            let panel = &right.as_chunks::<WIDTH>().0[..length];
+            for k in 0..length {
+                step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &panel[k]);
+            }
+        } else {
+            for k in 0..length {
+                step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &right[k * width..]);
+            }
+        }
+        right = &right[length * width..];
+    }
+    end::<S, A, R, V>(simd, part, out, places, sums);
+}
+
+#[inline(always)]
+fn tile_of_columns<S: Simd, A: Columns, const R: usize, const V: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    row: usize,
+    out: &mut [f32],
+    place: Place<'_>,
+) {
+    let places: [usize; R] = from_fn(|r| place.of(row + r));
+    let mut sums = begin::<S, A, R, V>(simd, part, out, places);
+    let (left, width) = (part.left, part.width);
+    if width == WIDTH {
+        let right = &part.right[..left.depth() * WIDTH];
+        for (k, right) in right.as_chunks::<WIDTH>().0.iter().enumerate() {
+            let column = &left.column(k, row)[..R];
+            step::<S, R, V>(simd, &mut sums, |r| column[r], right);
+        }
+    } else {
+        for k in 0..left.depth() {
+            let column = &left.column(k, row)[..R];
+            step::<S, R, V>(simd, &mut sums, |r| column[r], &part.right[k * width..]);
+        }
+    }
+    end::<S, A, R, V>(simd, part, out, places, sums);
+}
+
+/// One link of every chain of a tile. `left`: the element of each row, asked for one after another, since all of them
+/// at once would need more registers than there are beside the sums.
+#[inline(always)]
+fn step<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    sums: &mut Sums<S, R, V>,
+    left: impl Fn(usize) -> f32,
+    right: &[f32],
+) {
+    let right = S::as_simd_f32s(&right[..V * S::F32_LANES]).0;
+    let right: [S::f32s; V] = from_fn(|v| right[v]);
+    for r in 0..R {
+        let left = simd.splat_f32s(left(r));
+        for v in 0..V {
+            sums[r][v] = simd.mul_add_f32s(left, right[v], sums[r][v]);
+        }
+    }
+}
+
+// Below, sums are indexed by loops of known length and by nothing else: whatever the compiler cannot unroll would keep
+// them in memory, in the loop over the inner index too.
+
+#[inline(always)]
+fn begin<S: Simd, A, const R: usize, const V: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    out: &[f32],
+    places: [usize; R],
+) -> Sums<S, R, V> {
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
+    if part.sum == Sum::Continued {
+        for r in 0..R {
+            sums[r] = load::<S, V>(&out[places[r]..][..part.width]);
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn end<S: Simd, A, const R: usize, const V: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    out: &mut [f32],
+    places: [usize; R],
+    mut sums: Sums<S, R, V>,
+) {
+    if part.sum == Sum::Added {
+        for r in 0..R {
+            let before = load::<S, V>(&out[places[r]..][..part.width]);
+            for v in 0..V {
+                sums[r][v] = simd.add_f32s(before[v], sums[r][v]);
+            }
+        }
+    }
+    for r in 0..R {
+        let out = &mut out[places[r]..];
+        if part.width == WIDTH || part.overlapping {
+            store::<S, V>(&mut out[..V * S::F32_LANES], sums[r]);
+        } else {
+            let mut whole = [0.0; WIDTH];
+            store::<S, V>(&mut whole[..V * S::F32_LANES], sums[r]);
+            out[..part.width].copy_from_slice(&whole[..part.width]);
+        }
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd, const V: usize>(values: &mut [f32], vectors: [S::f32s; V]) {
+    let places = S::as_mut_simd_f32s(values).0;
+    for v in 0..V {
+        places[v] = vectors[v];
+    }
+}
+
+/// A row of a panel in whole vectors, with zeros behind it.
+#[inline(always)]
+fn load<S: Simd, const V: usize>(values: &[f32]) -> [S::f32s; V] {
+    if values.len() == WIDTH {
+        let vectors = S::as_simd_f32s(values).0;
+        return from_fn(|v| vectors[v]);
+    }
+    let mut whole = [0.0; WIDTH];
+    whole[..values.len()].copy_from_slice(values);
+    let vectors = S::as_simd_f32s(&whole).0;
+    from_fn(|v| vectors[v])
+}
+
+#[cfg(test)]
+mod tests;

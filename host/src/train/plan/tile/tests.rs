@@ -1,0 +1,132 @@
+//! The order that the module states, held bit for bit to a plain loop on every kind of registers at hand.
+
+use crate::train::plan::operands::{Dense, panels_of};
+use crate::train::plan::registers::Registers;
+use crate::train::plan::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH};
+use pulp::{Arch, Simd, WithSimd};
+
+/// Values of all signs and of sizes from 2⁻⁸ to 2⁸, so that another order of the sums shows.
+fn values(count: usize, seed: u32) -> Vec<f32> {
+    let mix = |i: u32| (i ^ seed).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(0x85eb_ca6b);
+    let value = |bits: u32| (bits as i32 as f32) * 2f32.powi(-31 + (bits % 17) as i32 - 8);
+    (0..count as u32).map(|i| value(mix(i.wrapping_add(1)))).collect()
+}
+
+/// `f` on registers of every width that this machine has, from plain scalar code to the widest.
+fn on_every_arch(mut f: impl FnMut(&str, &dyn Fn(Case<'_>))) {
+    f("the machine's own", &|case| Registers::widest().dispatch(case));
+    f("scalar", &|case| Arch::Scalar.dispatch(case));
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v3) = pulp::x86::V3::try_new() {
+        f("AVX2", &|case| Simd::vectorize(v3, case));
+        f("four lanes", &|case| Simd::vectorize(pulp::x86::V3_128b(v3), case));
+        f("sixteen lanes", &|case| Simd::vectorize(pulp::x86::V3_512b(v3), case));
+    }
+}
+
+/// One product in either form.
+struct Case<'a> {
+    rows: usize,
+    depth: usize,
+    columns: usize,
+    left: &'a [f32],
+    by_runs: bool,
+    right: &'a [f32],
+    /// Where the inner index is cut in two.
+    cut: usize,
+    sum: Sum,
+    overlapping: bool,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Case<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping, out } = self;
+        let place = Place::Stride(columns);
+        let cuts = if cut == 0 { vec![(0, depth)] } else { vec![(0, cut), (cut, depth)] };
+        for (first, last) in cuts {
+            let sum = if first == 0 { sum } else { Sum::Continued };
+            let right = Panels { values: right, depth, first, columns };
+            let target = Target { values: &mut *out, place, panel_stride: WIDTH, overlapping };
+            if by_runs {
+                let left = Dense { values: &left[first..], stride: depth, length: last - first };
+                ByRuns { left, rows, right, target, sum }.with_simd(simd);
+            } else {
+                let left = Dense { values: &left[first * rows..], stride: rows, length: last - first };
+                ByColumns { left, rows, right, target, sum }.with_simd(simd);
+            }
+        }
+    }
+}
+
+fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| matrix[column..].iter().step_by(columns).copied()).collect()
+}
+
+#[test]
+fn every_width_of_registers_gives_the_bits_of_a_plain_loop_of_multiply_adds() {
+    let mut seen = 0;
+    for (rows, depth, columns) in
+        [(1, 1, 1), (5, 7, 10), (13, 3, 16), (6, 33, 8), (10, 40, 37), (25, 9, 64), (3, 100, 17), (29, 20, 31)]
+    {
+        let (a, b, before) = (values(rows * depth, 1), values(depth * columns, 2), values(rows * columns, 3));
+        let mut panels = vec![f32::NAN; depth * columns + WIDTH];
+        panels_of(&b, depth, columns, &mut panels);
+        let columns_of_a = transposed(&a, depth);
+        for sum in [Sum::Fresh, Sum::Continued, Sum::Added] {
+            let chain = |i: usize, j: usize, start: f32| {
+                (0..depth).fold(start, |s, k| a[i * depth + k].mul_add(b[k * columns + j], s))
+            };
+            let expected: Vec<f32> = (0..rows * columns)
+                .map(|at| match sum {
+                    Sum::Fresh => chain(at / columns, at % columns, 0.0),
+                    Sum::Continued => chain(at / columns, at % columns, before[at]),
+                    Sum::Added => before[at] + chain(at / columns, at % columns, 0.0),
+                })
+                .collect();
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            // A sum that is added at its end is not cut.
+            let cuts = if sum == Sum::Added { vec![0] } else { vec![0, depth / 3] };
+            for (cut, by_runs) in cuts.into_iter().flat_map(|cut| [(cut, true), (cut, false)]) {
+                on_every_arch(|arch, run| {
+                    let mut result = before.clone();
+                    let left = if by_runs { &a } else { &columns_of_a };
+                    let (right, overlapping, out) = (&panels, false, &mut result[..]);
+                    run(Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping, out });
+                    let what = format!("{arch}: {rows} × {depth} × {columns}, {sum:?}, cut {cut}, by runs {by_runs}");
+                    assert_eq!(bits(&result), bits(&expected), "{what}");
+                    seen += 1;
+                });
+            }
+        }
+    }
+    assert!(seen >= 2 * 80, "{seen} products were held to the loop");
+}
+
+#[test]
+fn another_order_would_show() {
+    let (a, b) = (values(40, 1), values(40, 2));
+    let forward = (0..40).fold(0f32, |s, k| a[k].mul_add(b[k], s));
+    let backward = (0..40).rev().fold(0f32, |s, k| a[k].mul_add(b[k], s));
+    let rounded = (0..40).fold(0f32, |s, k| s + a[k] * b[k]);
+    assert!(forward != backward && forward != rounded);
+}
+
+#[test]
+fn overlapping_rows_leave_each_the_width_of_its_panel() {
+    let (rows, depth, columns) = (9, 4, 10);
+    let (a, b) = (values(depth * rows, 1), values(depth * columns + WIDTH, 2));
+    on_every_arch(|arch, run| {
+        let mut out = vec![f32::NAN; rows * columns + WIDTH];
+        let (left, right, by_runs, cut, sum) = (&a[..], &b[..], false, 0, Sum::Fresh);
+        run(Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping: true, out: &mut out });
+        for (at, value) in out[..rows * columns].iter().enumerate() {
+            let (row, column) = (at / columns, at % columns);
+            let chain = (0..depth).fold(0f32, |s, k| a[k * rows + row].mul_add(b[k * columns + column], s));
+            assert_eq!(value.to_bits(), chain.to_bits(), "{arch}, element {at}");
+        }
+    });
+}
