@@ -27,6 +27,7 @@
 //! The host uses [`abi`] and [`Map`] only. Nothing here is exported from a library that merely links this crate.
 
 pub mod abi;
+pub mod bits;
 mod block;
 mod codec;
 mod cohort;
@@ -35,6 +36,7 @@ pub mod export;
 mod host;
 #[doc(hidden)]
 pub mod kinds;
+pub mod layout;
 pub mod log;
 mod macros;
 pub mod math;
@@ -44,6 +46,7 @@ pub mod random;
 pub mod robust;
 pub mod roles;
 mod scan;
+pub mod sparse;
 #[cfg(all(any(test, feature = "testing"), not(target_family = "wasm")))]
 pub mod testing;
 #[cfg(test)]

@@ -40,6 +40,59 @@ pub fn u32s(scope: Scope, stream: u16, offset: u64, out: &mut [u32]) -> Result<(
     check(unsafe { host::rand_fill(number(scope), stream, offset, rand_kind::U32, out.as_mut_ptr().cast(), out.len()) })
 }
 
+/// Numbers that are drawn at once where they are used at once: 4 KiB stay in the fastest cache.
+const DRAWN: usize = 1_024;
+
+/// Calls `with` for one item after another, each with its own number of [`uniform`]: item `i` with element `offset + i`.
+pub fn each_uniform<T>(
+    scope: Scope,
+    stream: u16,
+    offset: u64,
+    items: impl ExactSizeIterator<Item = T>,
+    with: impl FnMut(T, f32),
+) -> Result<()> {
+    each(items, 0.0, with, |start, out| uniform(scope, stream, offset + start, out))
+}
+
+/// The same with numbers of [`normal`].
+pub fn each_normal<T>(
+    scope: Scope,
+    stream: u16,
+    offset: u64,
+    items: impl ExactSizeIterator<Item = T>,
+    with: impl FnMut(T, f32),
+) -> Result<()> {
+    each(items, 0.0, with, |start, out| normal(scope, stream, offset + start, out))
+}
+
+/// The same with numbers of [`u32s`].
+pub fn each_u32<T>(
+    scope: Scope,
+    stream: u16,
+    offset: u64,
+    items: impl ExactSizeIterator<Item = T>,
+    with: impl FnMut(T, u32),
+) -> Result<()> {
+    each(items, 0, with, |start, out| u32s(scope, stream, offset + start, out))
+}
+
+fn each<T, N: Copy>(
+    mut items: impl ExactSizeIterator<Item = T>,
+    zero: N,
+    mut with: impl FnMut(T, N),
+    mut draw: impl FnMut(u64, &mut [N]) -> Result<()>,
+) -> Result<()> {
+    let (mut numbers, mut start) = ([zero; DRAWN], 0);
+    while items.len() > 0 {
+        let numbers = &mut numbers[..items.len().min(DRAWN)];
+        draw(start, numbers)?;
+        // The numbers first: what ends a zip has then taken no item.
+        numbers.iter().zip(&mut items).for_each(|(number, item)| with(item, *number));
+        start += numbers.len() as u64;
+    }
+    Ok(())
+}
+
 fn number(scope: Scope) -> u32 {
     match scope {
         Scope::Run => rand_scope::RUN,

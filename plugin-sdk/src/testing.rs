@@ -4,6 +4,10 @@
 //! function table. It plays the host's part for one vector: measures, pieces, capacities, random numbers.
 //! It is for tests and panics where a test should fail; what the plugin answers comes back as [`Result`].
 
+mod vectors;
+
+pub use vectors::{Vectors, close};
+
 use crate::abi::{self, HostV1, PluginV1, RawBlock, RawSlice, measure, op, status};
 use crate::export::{self, Exported};
 use crate::{Error, Map, Result, Value};

@@ -46,7 +46,9 @@ pub fn cargo_build(root: &Path, plugins: &BTreeSet<String>, target: &Path, tripl
     if let Some(triple) = triple {
         command.args(["--target", triple]);
     }
-    command.args(plugins.iter().flat_map(|name| ["-p", name]));
+    for name in plugins {
+        command.arg("-p").arg(member(name));
+    }
     // What a developer has set for other builds must not reach the bytes.
     for (name, _) in env::vars_os() {
         let foreign = ["RUSTFLAGS", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_INCREMENTAL"];
@@ -59,6 +61,12 @@ pub fn cargo_build(root: &Path, plugins: &BTreeSet<String>, target: &Path, tripl
     let what = if plugins.len() == 1 { "the plugin does" } else { "the plugins do" };
     let failed = || format!("building plugins: {what} not build ({status}); the compiler's messages stand above");
     if status.success() { Ok(()) } else { Err(Fault::new(Kind::PluginRefused, failed())) }
+}
+
+/// The member of the workspace with this name. As a pattern: a plain name may as well mean a dependency, such as `half`.
+fn member(name: &str) -> String {
+    let (first, rest) = name.split_at_checked(1).unwrap_or((name, ""));
+    format!("[{first}]{rest}")
 }
 
 /// The flags that `.cargo/config.toml` gives the target, and every path prefix that could reach a panic message.

@@ -56,6 +56,18 @@ pub fn clip_factor(norm: f64, bound: f64) -> f32 {
     (bound / norm * (1.0 - 1.0 / (1 << 22) as f64)) as f32
 }
 
+/// The `f32` nearest to `value` among those that are no larger in magnitude. So what it is applied to, element by element,
+/// never gains length; NaN and infinities stay what they are, and finite values beyond `f32` become its largest.
+#[inline]
+pub fn toward_zero(value: f64) -> f32 {
+    let nearest = value as f32;
+    if f64::from(nearest).abs() <= value.abs() || value.is_nan() {
+        return nearest;
+    }
+    // One less in the bits is one step towards zero, whatever the sign: from infinity to the largest number, too.
+    f32::from_bits(nearest.to_bits() - 1)
+}
+
 /// Folds the rows of each column, 32 columns in registers and the loop over rows inside: the shape that streams
 /// at memory speed with 128-bit vectors.
 #[inline(always)]
@@ -117,6 +129,18 @@ mod tests {
     #[test]
     fn weights_that_sum_to_zero_are_refused() {
         assert!(weighted_mean(&[&[1.0]], &[0.0], &mut [0.0]).is_err());
+    }
+
+    #[test]
+    fn rounding_toward_zero_never_lengthens_and_keeps_what_is_exact() {
+        let half_up = 1.0 + 0.75 * f64::from(f32::EPSILON);
+        assert_eq!(half_up as f32, 1.0 + f32::EPSILON);
+        assert_eq!((toward_zero(half_up), toward_zero(-half_up)), (1.0, -1.0));
+        for exact in [0.0, -0.0, 1.5, -3.0e38, 1e-45, f32::MAX, f32::INFINITY] {
+            assert_eq!(toward_zero(f64::from(exact)).to_bits(), exact.to_bits());
+        }
+        assert_eq!((toward_zero(1e39), toward_zero(-1e39), toward_zero(1e-46)), (f32::MAX, f32::MIN, 0.0));
+        assert!(toward_zero(f64::NAN).is_nan());
     }
 
     #[test]

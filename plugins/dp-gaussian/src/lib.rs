@@ -19,8 +19,6 @@ struct DpGaussian {
 
 /// The plugin's only random stream.
 const NOISE: u16 = 0;
-/// Values for which noise is drawn at once: 4 KiB stay in the fastest cache.
-const DRAWN: usize = 1_024;
 
 impl Plugin for DpGaussian {
     fn create(parameters: &Parameters) -> Result<Self> {
@@ -50,15 +48,9 @@ impl Post for DpGaussian {
         if deviation == 0.0 {
             return Ok(());
         }
-        let mut noise = [0.0; DRAWN];
-        for (chunk, values) in piece.values.chunks_mut(DRAWN).enumerate() {
-            let noise = &mut noise[..values.len()];
-            random::normal(Scope::Round, NOISE, piece.offset + (chunk * DRAWN) as u64, noise)?;
-            for (value, noise) in values.iter_mut().zip(noise) {
-                *value = (f64::from(*value) + deviation * f64::from(*noise)) as f32;
-            }
-        }
-        Ok(())
+        random::each_normal(Scope::Round, NOISE, piece.offset, piece.values.iter_mut(), |value, noise| {
+            *value = (f64::from(*value) + deviation * f64::from(noise)) as f32;
+        })
     }
 }
 

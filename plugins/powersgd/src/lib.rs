@@ -16,6 +16,7 @@
 
 mod matrix;
 
+use colla_plugin_sdk::layout::shapes;
 use colla_plugin_sdk::random::{self, Scope};
 use colla_plugin_sdk::{
     Compress, Error, Input, Map, Output, Parameters, Plugin, Result, Source, Target, Value, colla_plugin,
@@ -86,25 +87,17 @@ impl Plugin for PowerSgd {
     }
 
     fn layout(&mut self, layout: &Map) -> Result<Map> {
-        let shapes = layout.list("shapes").ok_or_else(|| Error::argument("LAYOUT has no list `shapes`"))?;
         let mut stream = 0;
         self.tensors.clear();
-        for (index, shape) in shapes.iter().enumerate() {
-            let tensor = dimensions(shape).and_then(|dimensions| Tensor::new(&dimensions, self.rank, stream));
-            let tensor =
-                tensor.ok_or_else(|| Error::argument(format!("LAYOUT: the shape of tensor {index} is unusable")))?;
+        for (index, shape) in shapes(layout)?.iter().enumerate() {
+            let tensor = Tensor::new(shape, self.rank, stream)
+                .ok_or_else(|| Error::argument(format!("LAYOUT: the shape of tensor {index} is unusable")))?;
             stream += tensor.state() as u64;
             self.tensors.push(tensor);
         }
         let elements: Vec<Value> = self.tensors.iter().map(|tensor| Value::I64(tensor.state() as i64)).collect();
         Ok(Map::new().with("piece_state", elements))
     }
-}
-
-fn dimensions(shape: &Value) -> Option<Vec<usize>> {
-    let Value::List(dimensions) = shape else { return None };
-    let dimension = |value: &Value| if let Value::I64(value) = value { usize::try_from(*value).ok() } else { None };
-    dimensions.iter().map(dimension).collect()
 }
 
 impl PowerSgd {

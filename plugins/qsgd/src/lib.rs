@@ -5,6 +5,7 @@
 //! A frame: `f32` norm, then a sign bit above `bits − 1` bits of ξ for each value, packed from the lowest bit of each
 //! byte up, unused bits zero. The update of norm zero is the norm alone.
 
+use colla_plugin_sdk::bits::{Packer, Unpacker, packed_len};
 use colla_plugin_sdk::random::{self, Scope};
 use colla_plugin_sdk::{
     Compress, Error, Input, Output, Parameters, Plugin, Result, ScanPlan, Source, Target, colla_plugin,
@@ -16,8 +17,6 @@ struct Qsgd {
 
 /// The plugin's only random stream.
 const ROUNDING: u16 = 0;
-/// Values for which random numbers are drawn at once: 4 KiB stay in the fastest cache.
-const DRAWN: usize = 1_024;
 
 impl Plugin for Qsgd {
     fn create(parameters: &Parameters) -> Result<Self> {
@@ -38,10 +37,6 @@ impl Qsgd {
     fn levels(&self) -> f32 {
         (self.sign() - 1) as f32
     }
-
-    fn packed_bytes(&self, n: usize) -> usize {
-        (n * self.bits as usize).div_ceil(8)
-    }
 }
 
 impl Compress for Qsgd {
@@ -55,19 +50,14 @@ impl Compress for Qsgd {
         if norm == 0.0 {
             return Ok(());
         }
-        let mut packer = Packer::new(self.bits, output.reserve(self.packed_bytes(source.values.len()))?);
-        let mut uniform = [0.0; DRAWN];
-        for (chunk, values) in source.values.chunks(DRAWN).enumerate() {
-            let uniform = &mut uniform[..values.len()];
-            random::uniform(Scope::Client, ROUNDING, source.offset + (chunk * DRAWN) as u64, uniform)?;
-            for (value, uniform) in values.iter().zip(uniform) {
-                let exact = value.abs() / norm * self.levels();
-                let below = exact.floor();
-                // Up with probability exact − below: a comparison, since exact + uniform would round.
-                let level = below as u32 + u32::from(*uniform < exact - below);
-                packer.put(if *value < 0.0 { self.sign() | level } else { level });
-            }
-        }
+        let mut packer = Packer::new(self.bits, output.reserve(packed_len(source.values.len(), self.bits))?);
+        random::each_uniform(Scope::Client, ROUNDING, source.offset, source.values.iter(), |value, uniform| {
+            let exact = value.abs() / norm * self.levels();
+            let below = exact.floor();
+            // Up with probability exact − below: a comparison, since exact + uniform would round.
+            let level = below as u32 + u32::from(uniform < exact - below);
+            packer.put(if *value < 0.0 { self.sign() | level } else { level });
+        })?;
         packer.finish();
         Ok(())
     }
@@ -81,7 +71,7 @@ impl Compress for Qsgd {
             target.values.fill(0.0);
             return input.finish();
         }
-        let mut unpacker = Unpacker::new(self.bits, input.take(self.packed_bytes(target.values.len()))?);
+        let mut unpacker = Unpacker::new(self.bits, input.take(packed_len(target.values.len(), self.bits))?);
         input.finish()?;
         for value in target.values {
             let code = unpacker.take();
@@ -97,71 +87,6 @@ fn rounded_up(norm: f64) -> Result<f32> {
     let nearest = norm as f32;
     let rounded = if f64::from(nearest) < norm { nearest.next_up() } else { nearest };
     if rounded.is_finite() { Ok(rounded) } else { Err(Error::numeric("the update's norm is beyond f32")) }
-}
-
-/// Writes codes of `bits` bits. Made with exactly the bytes that the codes need.
-struct Packer<'a> {
-    bits: u32,
-    bytes: std::slice::IterMut<'a, u8>,
-    waiting: u64,
-    filled: u32,
-}
-
-impl<'a> Packer<'a> {
-    fn new(bits: u32, bytes: &'a mut [u8]) -> Self {
-        Packer { bits, bytes: bytes.iter_mut(), waiting: 0, filled: 0 }
-    }
-
-    fn put(&mut self, code: u32) {
-        self.waiting |= u64::from(code) << self.filled;
-        self.filled += self.bits;
-        while self.filled >= 8 {
-            self.put_byte();
-            self.filled -= 8;
-        }
-    }
-
-    fn finish(mut self) {
-        if self.filled > 0 {
-            self.put_byte();
-        }
-    }
-
-    fn put_byte(&mut self) {
-        if let Some(byte) = self.bytes.next() {
-            *byte = self.waiting as u8;
-        }
-        self.waiting >>= 8;
-    }
-}
-
-/// Reads what [`Packer`] wrote.
-struct Unpacker<'a> {
-    bits: u32,
-    bytes: std::slice::Iter<'a, u8>,
-    waiting: u64,
-    filled: u32,
-}
-
-impl<'a> Unpacker<'a> {
-    fn new(bits: u32, bytes: &'a [u8]) -> Self {
-        Unpacker { bits, bytes: bytes.iter(), waiting: 0, filled: 0 }
-    }
-
-    fn take(&mut self) -> u32 {
-        while self.filled < self.bits {
-            self.waiting |= u64::from(self.bytes.next().copied().unwrap_or(0)) << self.filled;
-            self.filled += 8;
-        }
-        let code = self.waiting as u32 & ((1 << self.bits) - 1);
-        self.waiting >>= self.bits;
-        self.filled -= self.bits;
-        code
-    }
-
-    fn finish(self) -> Result<()> {
-        if self.waiting == 0 { Ok(()) } else { Err(Error::argument("the frame's unused bits are not zero")) }
-    }
 }
 
 colla_plugin!(Qsgd: compress);

@@ -4,8 +4,9 @@
 //!
 //! A frame: `u32` count, then count `u16` indices within the frame, ascending, then count `f32` values.
 
+use colla_plugin_sdk::sparse::{Indices, put_indices};
 use colla_plugin_sdk::{
-    Compress, Error, Input, Output, Parameters, Plugin, Result, ScanPlan, Source, Target, abi::FRAME, colla_plugin,
+    Compress, Error, Input, Output, Parameters, Plugin, Result, ScanPlan, Source, Target, colla_plugin,
 };
 
 struct TopK {
@@ -27,53 +28,27 @@ impl Compress for TopK {
 
     fn encode(&mut self, source: Source<'_>, output: &mut Output<'_>) -> Result<()> {
         let kth = source.measures.kth_abs(0)?;
-        fits_a_frame(source.values.len())?;
         let mut ties_left = kth.ties_kept;
         let kept = source.values.iter().enumerate().filter(|(_, value)| {
             let is_tie = value.abs() == kth.threshold && ties_left > 0;
             ties_left -= usize::from(is_tie);
             is_tie || value.abs() > kth.threshold
         });
-        output.put_u32(kth.kept as u32)?;
-        let (indices, values) = output.reserve(kth.kept * 6)?.split_at_mut(kth.kept * 2);
-        let places = indices.as_chunks_mut::<2>().0.iter_mut().zip(values.as_chunks_mut::<4>().0);
-        let mut count = 0;
-        for ((index, value), (place, space)) in kept.zip(places) {
-            *place = (index as u16).to_le_bytes();
-            *space = value.to_le_bytes();
-            count += 1;
-        }
-        if count != kth.kept {
+        let (indices, values): (Vec<u16>, Vec<f32>) = kept.map(|(index, value)| (index as u16, *value)).unzip();
+        if indices.len() != kth.kept {
+            let count = indices.len();
             return Err(Error::argument(format!("`kth_abs` says {} values are kept, {count} are", kth.kept)));
         }
-        Ok(())
+        put_indices(&indices, source.values.len(), output)?;
+        values.iter().try_for_each(|value| output.put_f32(*value))
     }
 
     fn decode(&mut self, mut input: Input<'_>, target: Target<'_>) -> Result<()> {
-        let n = target.values.len();
-        fits_a_frame(n)?;
-        let count = input.take_u32()? as usize;
-        if count > n {
-            return Err(Error::argument(format!("a frame of {n} values claims to hold {count}")));
-        }
-        let (indices, values) = (input.take(count * 2)?, input.take(count * 4)?);
+        let indices = Indices::take(target.values.len(), &mut input)?;
+        let mut values = Input::new(input.take(4 * indices.count())?);
         input.finish()?;
-        target.values.fill(0.0);
-        let mut free = 0;
-        for (index, value) in indices.as_chunks().0.iter().zip(values.as_chunks().0) {
-            let index = usize::from(u16::from_le_bytes(*index));
-            if index < free || index >= n {
-                return Err(Error::argument(format!("index {index} is out of order or beyond the frame's {n} values")));
-            }
-            target.values[index] = f32::from_le_bytes(*value);
-            free = index + 1;
-        }
-        Ok(())
+        indices.scatter(target.values, || values.take_f32())
     }
-}
-
-fn fits_a_frame(n: usize) -> Result<()> {
-    if n <= FRAME { Ok(()) } else { Err(Error::argument(format!("a frame has at most {FRAME} values, this one {n}"))) }
 }
 
 colla_plugin!(TopK: compress);
@@ -81,6 +56,7 @@ colla_plugin!(TopK: compress);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use colla_plugin_sdk::abi::FRAME;
     use colla_plugin_sdk::testing::Testbed;
 
     fn plugin(ratio: f64) -> Testbed<TopK> {

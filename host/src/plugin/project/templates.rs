@@ -65,6 +65,7 @@ macro_rules! sdk_sources {
 /// The SDK, less its own tests.
 pub static SDK: &[(&str, &str)] = sdk_sources![
     "abi.rs",
+    "bits.rs",
     "block.rs",
     "codec.rs",
     "cohort.rs",
@@ -72,6 +73,7 @@ pub static SDK: &[(&str, &str)] = sdk_sources![
     "export.rs",
     "host.rs",
     "kinds.rs",
+    "layout.rs",
     "lib.rs",
     "log.rs",
     "macros.rs",
@@ -93,6 +95,8 @@ pub static SDK: &[(&str, &str)] = sdk_sources![
     "roles/select.rs",
     "roles/server_step.rs",
     "scan.rs",
+    "sparse.rs",
     "testing.rs",
+    "testing/vectors.rs",
     "value.rs",
 ];
