@@ -8,7 +8,7 @@ use super::wat::{
 use colla_plugin_sdk::Map;
 use serde_json::Value;
 
-const SHIPPED: [&str; 22] = [
+const SHIPPED: [&str; 35] = [
     "fedavg",
     "fedavg-rows",
     "q-fedavg",
@@ -23,11 +23,24 @@ const SHIPPED: [&str; 22] = [
     "multi-krum",
     "nnm",
     "clip",
+    "layer-clip",
+    "adaptive-clip",
+    "center",
     "standardize",
+    "local-dp",
     "topk",
+    "randk",
+    "threshold",
     "qsgd",
+    "quantize",
+    "half",
+    "signsgd",
+    "terngrad",
+    "eden",
     "powersgd",
+    "count-sketch",
     "dp-gaussian",
+    "dp-tree",
     "power-of-choice",
     "sign-flip",
     "alie",
