@@ -8,7 +8,7 @@ use super::wat::{
 use colla_plugin_sdk::Map;
 use serde_json::Value;
 
-const SHIPPED: [&str; 39] = [
+const SHIPPED: [&str; 52] = [
     "fedavg",
     "fedavg-rows",
     "q-fedavg",
@@ -37,11 +37,24 @@ const SHIPPED: [&str; 39] = [
     "nnm",
     "bucketing",
     "clip",
+    "layer-clip",
+    "adaptive-clip",
+    "center",
     "standardize",
+    "local-dp",
     "topk",
+    "randk",
+    "threshold",
     "qsgd",
+    "quantize",
+    "half",
+    "signsgd",
+    "terngrad",
+    "eden",
     "powersgd",
+    "count-sketch",
     "dp-gaussian",
+    "dp-tree",
     "power-of-choice",
     "sign-flip",
     "alie",

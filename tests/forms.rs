@@ -40,6 +40,19 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
         "standardize",
         "power-of-choice:d=15",
         "dp-gaussian:noise-multiplier=0.01",
+        "dp-tree:noise-multiplier=0.01",
+        "layer-clip:norm=0.5",
+        "adaptive-clip:norm=0.5",
+        "center",
+        "local-dp:noise-multiplier=0.01",
+        "randk:ratio=0.3",
+        "threshold:threshold=0.005,send=signs,error-feedback=true",
+        "quantize:bits=5,range=symmetric",
+        "half",
+        "signsgd:error-feedback=true",
+        "terngrad:clip=2.5",
+        "eden:bits=3",
+        "count-sketch:ratio=0.5,rows=3",
         "sign-flip:of=honest-mean,scale=3",
         "alie",
         "ipm:epsilon=1.5",
@@ -52,7 +65,7 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
         let allow = format!("--allow-native={hash}");
         // What the plugin needs beside itself.
         let others: &[&str] = match name {
-            "dp-gaussian" => &["--plugin", "clip:norm=0.7"],
+            "dp-gaussian" | "dp-tree" => &["--plugin", "clip:norm=0.7"],
             "sign-flip" | "alie" | "ipm" | "gaussian" | "scale" => &["--set", "attack.fraction=0.3"],
             "fltrust" => &["--set", "federation.root-rows=50"],
             // Ten clients a round.
