@@ -6,8 +6,9 @@
 //! are n′, with n′ − f − 2 neighbours, but at least one. Flower since 1.30 takes the θ lowest scores of one pass instead
 //! (`selection = multi-krum`). Neither weighs by examples, since the mean is over other clients in each coordinate.
 //!
-//! DECIDE, in `f64`: dᵢⱼ = max(0, (Gᵢᵢ + Gⱼⱼ) − 2·Gᵢⱼ), a score adds the smallest ones to 0 in ascending order, ties go to the
-//! lower index. Selected updates are copied, in the order of their indices. REDUCE, in `f32`: the median of an even number
+//! DECIDE, in `f64`: dᵢⱼ = max(0, (Gᵢᵢ + Gⱼⱼ) − 2·Gᵢⱼ), a score adds the smallest ones to 0 in ascending order. Of equal scores
+//! in repeated selection the update wins whose distances, ascending, are the smaller where they first differ; what is equal
+//! still goes to the lower index, as in one pass. Selected updates are copied, in the order of their indices. REDUCE, in `f32`: the median of an even number
 //! of values is (low + high)/2; the β nearest ones, of two equally near the lower, are added to 0 in ascending order and
 //! divided by β ([`robust::mean_around_median`]). Memory: all updates of the cohort, and the selected ones again.
 
@@ -70,11 +71,27 @@ impl Bulyan {
         let mut left: Vec<usize> = (0..gram.rows()).collect();
         let mut selected = Vec::with_capacity(theta);
         for _ in 0..theta {
-            let best = robust::lowest(&self.krum.scores(gram, &left), 1);
-            selected.extend(best.into_iter().map(|place| left.remove(place)));
+            let best = self.lowest(gram, &left);
+            selected.push(left.remove(best));
         }
         selected.sort_unstable();
         selected
+    }
+
+    /// The place in `left` of the lowest score. With a single neighbour the two nearest to each other always tie.
+    fn lowest(&self, gram: &Gram<'_>, left: &[usize]) -> usize {
+        let scores = self.krum.scores(gram, left);
+        let lowest = scores.iter().copied().fold(f64::INFINITY, f64::min);
+        let distances = |place: usize| {
+            let others = left.iter().filter(|&&j| j != left[place]);
+            let mut distances: Vec<f64> = others.map(|&j| gram.dist2(left[place], j)).collect();
+            distances.sort_by(f64::total_cmp);
+            distances
+        };
+        let mut tied = (0..left.len()).filter(|&place| scores[place] == lowest).map(|place| (place, distances(place)));
+        let first = tied.next().map_or((0, Vec::new()), |first| first);
+        let nearer = |a: &[f64], b: &[f64]| a.iter().zip(b).find(|(a, b)| a != b).is_some_and(|(a, b)| a < b);
+        tied.fold(first, |best, next| if nearer(&next.1, &best.1) { next } else { best }).0
     }
 
     /// Indices of the θ lowest scores, ascending.

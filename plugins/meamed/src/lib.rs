@@ -4,6 +4,9 @@
 //! In `f32`: the median of an even number of values is (low + high)/2; the nearest values, of two equally near the lower,
 //! are added to 0 in ascending order and divided by n − f ([`robust::mean_around_median`]). With f = 0 it is the plain mean,
 //! summed in the order of the clients. Memory: all updates of the cohort.
+//!
+//! Where f is half of the cohort or more, as in a small Poisson cohort, no rule can do what is asked; then the nearest
+//! ⌊n/2⌋ + 1 values count, as for the largest f that can be borne.
 
 use colla_plugin_sdk::{Aggregate, Parameters, Plugin, Result, colla_plugin, math, robust};
 
@@ -19,10 +22,10 @@ impl Plugin for MeaMed {
 
 impl Aggregate for MeaMed {
     fn reduce(&mut self, rows: &[&[f32]], _weights: Option<&[f64]>, out: &mut [f32]) -> Result<()> {
-        robust::require_minority(rows.len(), self.f)?;
+        let count = rows.len().saturating_sub(self.f).max(rows.len() / 2 + 1);
         match self.f {
             0 => math::mean(rows, out),
-            f => math::reduce_sorted(rows, out, |sorted| robust::mean_around_median(sorted, sorted.len() - f)),
+            _ => math::reduce_sorted(rows, out, |sorted| robust::mean_around_median(sorted, count)),
         }
         Ok(())
     }
@@ -72,8 +75,10 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_cohort_or_more_cannot_be_hostile() {
-        let refused = meamed(2, &vec![vec![1.0]; 4]).unwrap_err();
-        assert_eq!(refused.message, "4 updates, and `f = 2` is not less than half of them; use `f` of at most 1");
+    fn a_cohort_too_small_for_f_is_taken_as_for_the_largest_f_that_it_bears() {
+        let rows = [vec![1.0], vec![5.0], vec![2.0], vec![9.0]];
+        assert_eq!(meamed(3, &rows).unwrap(), meamed(1, &rows).unwrap());
+        assert_eq!(meamed(1, &[vec![7.0]]).unwrap(), [7.0]);
+        assert_eq!(meamed(1, &[vec![7.0], vec![8.0]]).unwrap(), [7.5]);
     }
 }
