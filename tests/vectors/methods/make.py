@@ -16,7 +16,15 @@ HERE = pathlib.Path(__file__).parent
 ROWS = [30, 20, 40, 25]  # training rows of the four clients
 FEATURES, CLASSES = 3, 3
 RATE, STEPS = 0.5, 4
-EPOCHS, BATCH = 2, 10  # of FedNova: rows in their order, the last batch of an epoch is the rest
+EPOCHS, BATCH = 2, 10  # of FedNova: the rows of a client in this order, the last batch of an epoch is the rest
+# As the host deals out a client's rows for partition seed 42; another order would show in FedNova's weights.
+ORDERS = [
+    [16, 25, 15, 26, 21, 17, 12, 27, 23, 29, 10, 14, 9, 5, 20, 0, 3, 11, 6, 7, 22, 8, 19, 13, 28, 18, 1, 4, 2, 24],
+    [1, 2, 0, 8, 5, 11, 15, 14, 16, 18, 6, 3, 19, 13, 12, 9, 4, 17, 10, 7],
+    [27, 20, 8, 14, 9, 18, 10, 0, 25, 30, 32, 34, 7, 16, 12, 39, 28, 17, 15, 37, 19, 1, 26, 24, 33, 29, 2, 38, 23,
+     35, 21, 31, 13, 6, 5, 4, 22, 36, 11, 3],
+    [16, 14, 19, 1, 12, 4, 24, 11, 6, 23, 9, 10, 17, 3, 0, 20, 2, 5, 21, 15, 7, 22, 13, 8, 18],
+]
 # The host's draw for run seed 42, two of four clients a round; the test asserts it before it compares weights.
 COHORTS = [[2, 3], [2, 3], [0, 1], [0, 3], [1, 2]]
 
@@ -99,7 +107,7 @@ def fednova(w, clients, uniform):
         p = [count / sum(n) for count in n]
         d, tau = [], []
         for i in cohort:
-            x, y = clients[i]
+            x, y = (part[ORDERS[i]] for part in clients[i])
             w_i, steps = w.copy(), 0
             for _ in range(EPOCHS):
                 for first in range(0, len(y), BATCH):

@@ -102,21 +102,20 @@ pub struct ByColumns<'a, A> {
     pub sum: Sum,
 }
 
-/// What the tiles of one panel, or of two side by side, share.
+/// What the tiles of one panel share.
 struct Part<'a, A> {
     left: A,
-    right: [&'a [f32]; 2],
+    right: &'a [f32],
     width: usize,
     sum: Sum,
-    panel_stride: usize,
     overlapping: bool,
 }
 
 /// The tile function for a number of rows that is known at run time only.
 macro_rules! tile_of {
-    ($rows:expr, [$($n:literal)*], $tile:ident, $vectors:literal, $panels:literal, $arguments:tt) => {
+    ($rows:expr, [$($n:literal)*], $tile:ident, $vectors:literal, $arguments:tt) => {
         match $rows {
-            $($n => $tile::<S, A, $n, $vectors, $panels> $arguments,)*
+            $($n => $tile::<S, A, $n, $vectors> $arguments,)*
             _ => unreachable!("a tile has at most as many rows as the registers allow"),
         }
     };
@@ -131,14 +130,11 @@ macro_rules! product {
             fn with_simd<S: Simd>(self, simd: S) {
                 let Panels { values, depth, first, columns } = self.right;
                 let Target { values: out, place, panel_stride, overlapping } = self.target;
-                for (column, count) in pieces(columns, const { panels_at_once::<S>() }) {
-                    let width = WIDTH.min(count);
-                    let right = [0, WIDTH].map(|panel| {
-                        let column = if panel < count { column + panel } else { column };
-                        &values[column * depth + first * width..]
-                    });
-                    let part = Part { left: self.left, right, width, sum: self.sum, panel_stride, overlapping };
-                    let out = &mut out[column / WIDTH * panel_stride..];
+                for (panel, column) in (0..columns).step_by(WIDTH).enumerate() {
+                    let width = WIDTH.min(columns - column);
+                    let right = &values[column * depth + first * width..];
+                    let part = Part { left: self.left, right, width, sum: self.sum, overlapping };
+                    let out = &mut out[panel * panel_stride..];
                     let mut row = 0;
                     while row < self.rows {
                         // Tiles of nearly equal heights, with as many sums as the registers hold: at least eight hide
@@ -146,17 +142,13 @@ macro_rules! product {
                         let left = self.rows - row;
                         let rows = left.div_ceil(left.div_ceil(const { most_rows::<S>() }));
                         if const { S::F32_LANES == 16 } {
-                            if count > WIDTH {
-                                tile_of!(rows, [1 2 3 4 5 6], $tile, 1, 2, (simd, &part, row, out, place));
-                            } else {
-                                tile_of!(rows, [1 2 3 4 5 6], $tile, 1, 1, (simd, &part, row, out, place));
-                            }
+                            tile_of!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], $tile, 1, (simd, &part, row, out, place));
                         } else if const { S::F32_LANES == 8 } {
-                            tile_of!(rows, [1 2 3 4 5 6], $tile, 2, 1, (simd, &part, row, out, place));
+                            tile_of!(rows, [1 2 3 4 5 6], $tile, 2, (simd, &part, row, out, place));
                         } else if const { S::F32_LANES == 4 } {
-                            tile_of!(rows, [1 2 3 4 5 6], $tile, 4, 1, (simd, &part, row, out, place));
+                            tile_of!(rows, [1 2 3 4 5 6], $tile, 4, (simd, &part, row, out, place));
                         } else {
-                            tile_of!(rows, [1], $tile, 16, 1, (simd, &part, row, out, place));
+                            tile_of!(rows, [1], $tile, 16, (simd, &part, row, out, place));
                         }
                         row += rows;
                     }
@@ -166,15 +158,12 @@ macro_rules! product {
     };
 }
 
-/// Registers for two panels save loads of the left factor, which AVX-512 would otherwise wait for.
-const fn panels_at_once<S: Simd>() -> usize {
-    if S::F32_LANES == 16 { 2 } else { 1 }
-}
-
-/// Six rows and two panels or registers are twelve sums: more than the latency of a multiply-add asks for, and few enough
-/// tiles to compile.
 const fn most_rows<S: Simd>() -> usize {
-    if S::F32_LANES == 1 { 1 } else { 6 }
+    match S::F32_LANES {
+        16 => 12,
+        4 | 8 => 6,
+        _ => 1,
+    }
 }
 
 /// First column and number of columns of each piece of a matrix in panels: `most` whole panels at a time, then whole
@@ -192,14 +181,11 @@ pub fn pieces(columns: usize, most: usize) -> impl Iterator<Item = (usize, usize
 product!(ByRuns, Runs, tile_of_runs);
 product!(ByColumns, Columns, tile_of_columns);
 
-/// `R` rows, each of `Q` panels in `V` vectors.
-///
-/// Sums are indexed by loops of known length and by nothing else: whatever the compiler cannot unroll would keep them in
-/// memory, in the loop over the inner index too.
-type Sums<S, const R: usize, const V: usize, const Q: usize> = [[[<S as Simd>::f32s; V]; Q]; R];
+/// `R` rows, each in `V` vectors.
+type Sums<S, const R: usize, const V: usize> = [[<S as Simd>::f32s; V]; R];
 
 #[inline(always)]
-fn tile_of_runs<S: Simd, A: Runs, const R: usize, const V: usize, const Q: usize>(
+fn tile_of_runs<S: Simd, A: Runs, const R: usize, const V: usize>(
     simd: S,
     part: &Part<'_, A>,
     row: usize,
@@ -207,31 +193,30 @@ fn tile_of_runs<S: Simd, A: Runs, const R: usize, const V: usize, const Q: usize
     place: Place<'_>,
 ) {
     let places: [usize; R] = from_fn(|r| place.of(row + r));
-    let mut sums = begin::<S, A, R, V, Q>(simd, part, out, places);
-    let (left, width) = (part.left, part.width);
-    let mut right: [&[f32]; Q] = from_fn(|q| part.right[q]);
+    let mut sums = begin::<S, A, R, V>(simd, part, out, places);
+    let (left, width, mut right) = (part.left, part.width, part.right);
     for segment in 0..left.segments() {
         let length = left.length(segment);
         // All of one length, told once, so that the compiler need not check each element.
         let runs: [&[f32]; R] = from_fn(|r| &left.run(row + r, segment)[..length]);
         // Apart, because a width that the compiler knows spares it a check in each step.
         if width == WIDTH {
-            let panels: [&[[f32; WIDTH]]; Q] = from_fn(|q| &right[q].as_chunks().0[..length]);
+            let panel = &right.as_chunks::<WIDTH>().0[..length];
             for k in 0..length {
-                step::<S, R, V, Q>(simd, &mut sums, |r| runs[r][k], |q| &panels[q][k]);
+                step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &panel[k]);
             }
         } else {
             for k in 0..length {
-                step::<S, R, V, Q>(simd, &mut sums, |r| runs[r][k], |q| &right[q][k * width..]);
+                step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &right[k * width..]);
             }
         }
-        right = from_fn(|q| &right[q][length * width..]);
+        right = &right[length * width..];
     }
-    end::<S, A, R, V, Q>(simd, part, out, places, sums);
+    end::<S, A, R, V>(simd, part, out, places, sums);
 }
 
 #[inline(always)]
-fn tile_of_columns<S: Simd, A: Columns, const R: usize, const V: usize, const Q: usize>(
+fn tile_of_columns<S: Simd, A: Columns, const R: usize, const V: usize>(
     simd: S,
     part: &Part<'_, A>,
     row: usize,
@@ -239,92 +224,85 @@ fn tile_of_columns<S: Simd, A: Columns, const R: usize, const V: usize, const Q:
     place: Place<'_>,
 ) {
     let places: [usize; R] = from_fn(|r| place.of(row + r));
-    let mut sums = begin::<S, A, R, V, Q>(simd, part, out, places);
-    let (left, width, depth) = (part.left, part.width, part.left.depth());
+    let mut sums = begin::<S, A, R, V>(simd, part, out, places);
+    let (left, width) = (part.left, part.width);
     if width == WIDTH {
-        let panels: [&[[f32; WIDTH]]; Q] = from_fn(|q| &part.right[q].as_chunks().0[..depth]);
-        for k in 0..depth {
+        let right = &part.right[..left.depth() * WIDTH];
+        for (k, right) in right.as_chunks::<WIDTH>().0.iter().enumerate() {
             let column = &left.column(k, row)[..R];
-            step::<S, R, V, Q>(simd, &mut sums, |r| column[r], |q| &panels[q][k]);
+            step::<S, R, V>(simd, &mut sums, |r| column[r], right);
         }
     } else {
-        for k in 0..depth {
+        for k in 0..left.depth() {
             let column = &left.column(k, row)[..R];
-            step::<S, R, V, Q>(simd, &mut sums, |r| column[r], |q| &part.right[q][k * width..]);
+            step::<S, R, V>(simd, &mut sums, |r| column[r], &part.right[k * width..]);
         }
     }
-    end::<S, A, R, V, Q>(simd, part, out, places, sums);
+    end::<S, A, R, V>(simd, part, out, places, sums);
 }
 
 /// One link of every chain of a tile. `left`: the element of each row, asked for one after another, since all of them
 /// at once would need more registers than there are beside the sums.
 #[inline(always)]
-fn step<'a, S: Simd, const R: usize, const V: usize, const Q: usize>(
+fn step<S: Simd, const R: usize, const V: usize>(
     simd: S,
-    sums: &mut Sums<S, R, V, Q>,
+    sums: &mut Sums<S, R, V>,
     left: impl Fn(usize) -> f32,
-    right: impl Fn(usize) -> &'a [f32],
+    right: &[f32],
 ) {
-    let right: [[S::f32s; V]; Q] = from_fn(|q| {
-        let vectors = S::as_simd_f32s(&right(q)[..V * S::F32_LANES]).0;
-        from_fn(|v| vectors[v])
-    });
+    let right = S::as_simd_f32s(&right[..V * S::F32_LANES]).0;
+    let right: [S::f32s; V] = from_fn(|v| right[v]);
     for r in 0..R {
         let left = simd.splat_f32s(left(r));
-        for q in 0..Q {
-            for v in 0..V {
-                sums[r][q][v] = simd.mul_add_f32s(left, right[q][v], sums[r][q][v]);
-            }
+        for v in 0..V {
+            sums[r][v] = simd.mul_add_f32s(left, right[v], sums[r][v]);
         }
     }
 }
 
+// Below, sums are indexed by loops of known length and by nothing else: whatever the compiler cannot unroll would keep
+// them in memory, in the loop over the inner index too.
+
 #[inline(always)]
-fn begin<S: Simd, A, const R: usize, const V: usize, const Q: usize>(
+fn begin<S: Simd, A, const R: usize, const V: usize>(
     simd: S,
     part: &Part<'_, A>,
     out: &[f32],
     places: [usize; R],
-) -> Sums<S, R, V, Q> {
-    let mut sums = [[[simd.splat_f32s(0.0); V]; Q]; R];
+) -> Sums<S, R, V> {
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
     if part.sum == Sum::Continued {
         for r in 0..R {
-            for q in 0..Q {
-                sums[r][q] = load::<S, V>(&out[places[r] + q * part.panel_stride..][..part.width]);
-            }
+            sums[r] = load::<S, V>(&out[places[r]..][..part.width]);
         }
     }
     sums
 }
 
 #[inline(always)]
-fn end<S: Simd, A, const R: usize, const V: usize, const Q: usize>(
+fn end<S: Simd, A, const R: usize, const V: usize>(
     simd: S,
     part: &Part<'_, A>,
     out: &mut [f32],
     places: [usize; R],
-    mut sums: Sums<S, R, V, Q>,
+    mut sums: Sums<S, R, V>,
 ) {
     if part.sum == Sum::Added {
         for r in 0..R {
-            for q in 0..Q {
-                let before = load::<S, V>(&out[places[r] + q * part.panel_stride..][..part.width]);
-                for v in 0..V {
-                    sums[r][q][v] = simd.add_f32s(before[v], sums[r][q][v]);
-                }
+            let before = load::<S, V>(&out[places[r]..][..part.width]);
+            for v in 0..V {
+                sums[r][v] = simd.add_f32s(before[v], sums[r][v]);
             }
         }
     }
     for r in 0..R {
-        for q in 0..Q {
-            let out = &mut out[places[r] + q * part.panel_stride..];
-            if part.width == WIDTH || part.overlapping {
-                store::<S, V>(&mut out[..V * S::F32_LANES], sums[r][q]);
-            } else {
-                let mut whole = [0.0; WIDTH];
-                store::<S, V>(&mut whole[..V * S::F32_LANES], sums[r][q]);
-                out[..part.width].copy_from_slice(&whole[..part.width]);
-            }
+        let out = &mut out[places[r]..];
+        if part.width == WIDTH || part.overlapping {
+            store::<S, V>(&mut out[..V * S::F32_LANES], sums[r]);
+        } else {
+            let mut whole = [0.0; WIDTH];
+            store::<S, V>(&mut whole[..V * S::F32_LANES], sums[r]);
+            out[..part.width].copy_from_slice(&whole[..part.width]);
         }
     }
 }
