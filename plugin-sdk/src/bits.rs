@@ -93,8 +93,8 @@ mod tests {
         let mut packer = Packer::new(3, &mut bytes);
         [0b001, 0b010, 0b111, 0b100].into_iter().for_each(|code| packer.put(code));
         packer.finish();
-        // 12 bits: ..1|00 from the third code's last bit up, then the fourth code's 100 above it.
-        assert_eq!(bytes, [0b11_010_001, 0b0000_100_1]);
+        // 12 bits: 11|010|001, then 0000|100|1: the third code's last bit first, then the fourth code's 100 above it.
+        assert_eq!(bytes, [0b1101_0001, 0b0000_1001]);
         let mut unpacker = Unpacker::new(3, &bytes);
         assert_eq!([(); 4].map(|()| unpacker.take()), [0b001, 0b010, 0b111, 0b100]);
         assert_eq!(unpacker.finish(), Ok(()));

@@ -46,7 +46,7 @@ fn share(share: f64, n: usize) -> usize {
 
 /// Where a word puts a value in a row, and whether with the sign changed.
 fn place(word: u32, columns: usize) -> (usize, bool) {
-    ((u64::from(word >> 1) * columns as u64 >> 31) as usize, word & 1 == 1)
+    (((u64::from(word >> 1) * columns as u64) >> 31) as usize, word & 1 == 1)
 }
 
 impl CountSketch {

@@ -108,7 +108,7 @@ impl Compress for Quantize {
     fn decode(&mut self, mut input: Input<'_>, target: Target<'_>) -> Result<()> {
         let base = if self.symmetric { 0.0 } else { input.take_f32()? };
         let step = input.take_f32()?;
-        if !base.is_finite() || !(step >= 0.0 && step.is_finite()) {
+        if !(base.is_finite() && step >= 0.0 && step.is_finite()) {
             return Err(Error::argument(
                 "the piece's smallest value is not finite, or its step negative or not finite",
             ));
@@ -159,7 +159,7 @@ mod tests {
         // L = 3, step 6/3 = 2: levels −6 .. 6, codes 0 .. 6.
         let encoded = plugin(3, "symmetric").encode(&[-6.0, 0.0, 3.0, 5.5, 1.0], 5).unwrap();
         // 0, 3, 3 + 2 (1.5 is a tie between 1 and 2), 3 + 3, 3 + 0 (0.5 is one between 0 and 1).
-        assert_eq!(encoded, [piece(&[2.0], &[0b01_011_000, 0b0_011_110_1])]);
+        assert_eq!(encoded, [piece(&[2.0], &[0b0101_1000, 0b0011_1101])]);
         assert_eq!(plugin(3, "symmetric").decode(&encoded, &[5]).unwrap(), [-6.0, 0.0, 4.0, 6.0, 0.0]);
     }
 

@@ -195,9 +195,19 @@ impl Driver {
             _ => vec![f64::from(magnitudes[k - 1]), (k - above) as f64, k as f64],
         };
         let names = plan.list("measures").unwrap().iter();
-        names
+        let mut measures: Vec<f64> = names
             .flat_map(|name| if let colla_plugin_sdk::Value::Str(name) = name { named(name) } else { vec![] })
-            .collect()
+            .collect();
+        let own = plan.i64("scan").unwrap_or(0) as usize;
+        if own > 0 {
+            let (frame, before, after) =
+                (self.floats(5, N), self.doubles(&vec![0.0; own]), self.doubles(&vec![0.0; own]));
+            let rows = &[frame];
+            let block = Block { n: N, rows, table: Some(before), mix_out: Some(after), ..Block::default() };
+            self.block(op::SCAN, &block).unwrap();
+            measures.extend_from_slice(self.instance.doubles_mut(after));
+        }
+        measures
     }
 
     /// `state`: elements of the compressor's client slot; 0 if it has none.

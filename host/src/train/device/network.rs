@@ -25,12 +25,14 @@ pub struct Network {
     device: Device,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a network has a handful of stages")]
 enum Stage {
     Linear { relu: bool },
     Convolution(Convolution),
 }
 
 /// What a stage leaves for the backward pass.
+#[expect(clippy::large_enum_variant, reason = "a pass leaves a handful of traces")]
 pub enum Trace {
     Linear { x: Tensor<3>, y: Tensor<3> },
     Convolution(convolution::Trace),

@@ -244,6 +244,7 @@ fn tile_of_columns<S: Simd, A: Columns, const R: usize, const V: usize>(
 /// One link of every chain of a tile. `left`: the element of each row, asked for one after another, since all of them
 /// at once would need more registers than there are beside the sums.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "an iterator over the sums would keep them in memory")]
 fn step<S: Simd, const R: usize, const V: usize>(
     simd: S,
     sums: &mut Sums<S, R, V>,
@@ -308,6 +309,7 @@ fn end<S: Simd, A, const R: usize, const V: usize>(
 }
 
 #[inline(always)]
+#[expect(clippy::manual_memcpy, reason = "a copy of the array would keep the sums in memory")]
 fn store<S: Simd, const V: usize>(values: &mut [f32], vectors: [S::f32s; V]) {
     let places = S::as_mut_simd_f32s(values).0;
     for v in 0..V {
