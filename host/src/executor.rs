@@ -47,7 +47,7 @@ impl Executor {
     /// There is one task per state, so at most `states.len()` items are worked on at once.
     ///
     /// Returns the results in queue order. `progress` hears on the calling thread how many items are finished: every
-    /// [`TOLD_EVERY`], and at the end.
+    /// `TOLD_EVERY`, and at the end.
     /// Errors: that of the failed item nearest to the front. It is the same for any number of threads: items before
     /// it in the queue were taken earlier and are always finished; items after it are dropped.
     pub fn each<S: Send, I: Sync, T: Send>(
