@@ -10,8 +10,8 @@ use super::linear::{Backward, Linear};
 use super::order::Order;
 use super::patches::{Form, Input};
 use super::pool::Pool;
-use super::registers::Registers;
 use super::scratch::Scratch;
+use crate::registers::Registers;
 
 /// A layer with what is fused into it.
 #[derive(Clone, Debug)]
