@@ -257,11 +257,33 @@ fn a_rule_that_needs_losses_is_refused_without_them_and_with_losses_that_are_non
     }
 }
 
-/// One weight of two clients in the rounds 1 and 3.
+#[test]
+fn a_rule_that_needs_steps_is_refused_without_them() {
+    let lab = Lab::new();
+    two_clients().write(&lab);
+    refused(&lab, &["fednova"], 4, &["plugin `fednova`", "the file has no `steps`; add this tensor"]);
+    // aₖ = nₖ/τₖ = 10, 10 and the denominator is 40²/(30·3 + 10·1) = 16: (1, 0, 0) and (0, 4, 4) count 10/16 each.
+    two_clients().whole("steps", &[3, 1]).write(&lab);
+    assert_eq!(result(&lab, &["fednova"]), [tensor("a", &[1.625, 4.5]), tensor("b", &[1.5])]);
+}
+
+#[test]
+fn updates_are_not_overwritten() {
+    let lab = Lab::new();
+    two_clients().write(&lab);
+    let arguments = ["plugin", "apply", "--updates", "in.safetensors", "--out", "./in.safetensors"];
+    let before = std::fs::read(lab.path().join("in.safetensors")).expect("the updates");
+    let finished = lab.colla(&arguments);
+    assert_eq!(finished.code, 2, "{}", finished.stderr);
+    assert!(finished.stderr.contains("it is the file of the updates; name another"), "{}", finished.stderr);
+    assert_eq!(std::fs::read(lab.path().join("in.safetensors")).expect("the updates"), before);
+}
+
+/// One weight of two clients in the rounds 0 and 1.
 fn two_rounds() -> Tensors {
     let file = Tensors::default().whole("num_examples", &[1, 1]);
-    let file = file.floats("delta/1/0/w", &[2.0]).floats("delta/1/1/w", &[4.0]);
-    file.floats("delta/3/0/w", &[1.0]).floats("delta/3/1/w", &[2.0])
+    let file = file.floats("delta/0/0/w", &[2.0]).floats("delta/0/1/w", &[4.0]);
+    file.floats("delta/1/0/w", &[1.0]).floats("delta/1/1/w", &[2.0])
 }
 
 #[test]
@@ -273,12 +295,20 @@ fn results_count_the_rounds_done() {
     let starts: Vec<&str> = lines.lines().filter_map(|line| line.split(':').next()).collect();
     assert_eq!(starts, ["round 1", "round 2"]);
     for (file, others) in
-        [(two_rounds().floats("delta/3/2/w", &[1.0]), "[0, 1, 2]"), (two_rounds().without("delta/3/1/w"), "[0]")]
+        [(two_rounds().floats("delta/1/2/w", &[1.0]), "[0, 1, 2]"), (two_rounds().without("delta/1/1/w"), "[0]")]
     {
         file.write(&lab);
-        let words = format!("`delta/3/…` has the clients {others}, `delta/1/…` has [0, 1]");
+        let words = format!("`delta/1/…` has the clients {others}, `delta/0/…` has [0, 1]");
         refused(&lab, &[], 4, &[&words]);
     }
+    let third = |round: &str| {
+        let name = |client: usize| format!("delta/{round}/{client}/w");
+        two_rounds().floats(&name(0), &[1.0]).floats(&name(1), &[1.0])
+    };
+    third("3").write(&lab);
+    refused(&lab, &[], 4, &["the rounds [0, 1, 3]; they must count from 0 or from 1 without a gap"]);
+    third("2").write(&lab);
+    assert_eq!(result(&lab, &[]).len(), 3);
     Tensors::default().whole("num_examples", &[1]).floats("delta/first/0/w", &[1.0]).write(&lab);
     refused(&lab, &[], 4, &["`delta/…` names no round"]);
 }

@@ -164,6 +164,7 @@ fn usage_errors_are_json_too_where_json_is_asked_for() {
     let many = told(&["partition", "--format=json", "--threads", "many"]);
     assert!(many.starts_with("invalid value 'many' for '--threads <N>'"), "{many}");
     assert!(told(&["plugin", "inspect", "--format", "json"]).contains("<FILE>"));
+    assert!(told(&["plugin", "inspect", "krum:f=3", "--format", "json"]).contains("`f` sets nothing"));
     // Not asked for: the word stands behind `--`, where it is no flag.
     let text = lab.colla(&["plugin", "inspect", "a", "--", "--format=json"]);
     assert!(text.code == 2 && text.stderr.starts_with("error: "), "{}", text.stderr);

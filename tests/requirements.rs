@@ -123,3 +123,20 @@ fn a_norm_is_bounded_if_a_stage_bounds_it_and_nothing_behind_it_can_raise_it_aga
     breaks(&["bounder"], &["--plugin", "topk:error-feedback=true"], "`topk` adds what it lost before to an update");
     breaks(&["undone", "bounder"], &[], "`undone` is undone on the server, which may raise the norm");
 }
+
+#[test]
+fn rules_that_a_cohort_is_too_small_for_are_refused_before_anything_trains() {
+    let lab = Lab::new();
+    for (plugin, words) in [
+        ("krum:f=2", "6 updates, and `f = 2` needs at least 2f + 3 = 7; use `f` of at most 1"),
+        ("nnm:f=3", "6 updates, and `f = 3` is not less than half of them; use `f` of at most 2"),
+    ] {
+        let finished = lab.colla(&[small(&["--plugin", plugin]), vec!["--out", "refused"]].concat());
+        assert_eq!(finished.code, 3, "{plugin}: {}", finished.stderr);
+        let name = plugin.split(':').next().expect("a name");
+        let start = format!("plugin `{name}` refuses the 6 updates of a round: ");
+        assert!(finished.stderr.contains(&start) && finished.stderr.contains(words), "{}", finished.stderr);
+        assert!(!finished.stderr.contains("round 1"), "{}", finished.stderr);
+    }
+    lab.run("enough", &small(&["--plugin", "krum:f=1", "--plugin", "nnm:f=2"]));
+}

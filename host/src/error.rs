@@ -68,6 +68,8 @@ pub struct PluginFailure {
     pub plugin: String,
     pub operation: &'static str,
     pub message: String,
+    /// The plugin's own words, where it refuses its parameters or what it is asked (`E_CONFIG`, `E_ARG`).
+    pub refusal: Option<String>,
 }
 
 impl fmt::Display for PluginFailure {

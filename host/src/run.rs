@@ -24,6 +24,7 @@ use crate::{
         grid::Grid,
         kept::Storage,
         post::Posts,
+        rehearsal::rehearse,
         select::Selector,
         server_step::ServerStep,
         vectors::VectorRule,
@@ -117,7 +118,13 @@ impl<'a> Run<'a> {
             update_norm2: spec.update_norm2,
         };
         let aggregator = Aggregator::new(&roster, config.seed, layout, attack, settings);
-        aggregator.check_room(client::largest_cohort(&config.federation, num_clients))?;
+        let cohort = client::largest_cohort(&config.federation, num_clients);
+        aggregator.check_room(cohort)?;
+        if config.federation.sampling == config::Sampling::Fixed {
+            let expected_cohort = cohort as f64;
+            let facts = RoundFacts { round: 1, cohort, num_clients, expected_cohort, poisson: false };
+            rehearse(plugins, config.seed, layout, &facts, config.federation.root_rows > 0)?;
+        }
         Ok(Run {
             engine,
             kernel,

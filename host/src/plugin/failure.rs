@@ -30,7 +30,12 @@ impl From<PluginFailure> for CreateFailure {
     }
 }
 
-/// A failed status code with the plugin's own text: `E_ARG (the block is not what the operation requires): text`.
+/// The plugin's own words, where the code says that it refuses its parameters or what it is asked.
+pub(super) fn refusal(code: i32, error: &[u8]) -> Option<String> {
+    matches!(code, status::E_ARG | status::E_CONFIG).then(|| text::printable(error, MAX_ERROR_BYTES))
+}
+
+/// A failed status code with the plugin's own text: `it failed with E_ARG, a block … is not what …: text`.
 pub(super) fn status_text(code: i32, error: &[u8]) -> String {
     let meaning = match code {
         status::E_ARG => "E_ARG, a block or message is not what the operation requires",

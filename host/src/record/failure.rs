@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_failing_plugin_is_neither_our_bug_nor_the_users_mistake() {
-        let inner = PluginFailure { plugin: "krum".into(), operation: "DECIDE", message: "trap".into() };
+        let inner = PluginFailure { plugin: "krum".into(), operation: "DECIDE", message: "trap".into(), refusal: None };
         let failure = Failure::of(&anyhow::Error::new(inner).context("round 1"));
         assert_eq!(failure.error, "round 1: plugin `krum`, DECIDE: trap");
         assert_eq!((failure.kind, failure.exit_code), ("plugin-failed", 6));

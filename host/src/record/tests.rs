@@ -167,7 +167,7 @@ fn a_failed_run_tells_why_and_how_far_it_came() {
     let mut directory = RunDirectory::create(&config(folder.path())).unwrap();
     directory.start(&info()).unwrap();
     directory.round(&round(1, 0.7, &[])).unwrap();
-    let cause = PluginFailure { plugin: "krum".into(), operation: "DECIDE", message: "trap".into() };
+    let cause = PluginFailure { plugin: "krum".into(), operation: "DECIDE", message: "trap".into(), refusal: None };
     let told = directory.fail(&anyhow::Error::new(cause).context("round 2")).unwrap();
     assert_eq!(told, Some(folder.path().join("error.json")));
     let error = json(&folder.path().join("error.json"));

@@ -197,7 +197,7 @@ fn layout_message(layout: &Layout) -> Map {
 }
 
 pub fn failure(plugin: &str, op: u32, message: impl Into<String>) -> PluginFailure {
-    PluginFailure { plugin: plugin.into(), operation: operation_name(op), message: message.into() }
+    PluginFailure { plugin: plugin.into(), operation: operation_name(op), message: message.into(), refusal: None }
 }
 
 fn pieces(unit: Unit, layout: &Layout) -> Vec<Range<usize>> {

@@ -87,6 +87,14 @@ impl Decider {
         Ok(plan)
     }
 
+    /// Plan and decision for rows that are all zero: how many rows they give. Errors as those of both.
+    pub fn rehearse(&mut self, member: &mut Member, rows: usize, has_root: bool) -> Result<usize> {
+        let plan = self.plan(member, rows, has_root)?;
+        let all = rows + plan.extra.len();
+        self.coefficients(member, &plan, &vec![0.0; all * all], &vec![1.0; rows])?;
+        Ok(plan.rows_out)
+    }
+
     /// DECIDE: the mixing matrix, `rows_out` × rows, checked.
     ///
     /// `examples`: one number for each client's row. Errors: a plugin failure for a coefficient that is missing, not finite

@@ -1,10 +1,11 @@
 //! How updates become new weights, as the plugins of the run decide it.
 //!
 //! Where in the flow: after the wire, before evaluation. [`Roster`] says who plays which role, [`requirements`] what a
-//! method needs of the others; [`select`] chooses the cohort; [`local`] asks the client plugins for their plans,
-//! [`client_slots`] holds what they keep of each client and [`client_end`] lets them change it; [`vectors`] sums what they
-//! upload besides the update; [`aggregate`] weighs and reduces, with [`attack`] and mixes ([`decide`]) before it where
-//! updates are kept ([`kept`]); [`post`] transforms the aggregate; [`server_step`] makes the new weights.
+//! method needs of the others, [`rehearsal`] whether rules take so many updates; [`select`] chooses the cohort; [`local`]
+//! asks the client plugins for their plans, [`client_slots`] holds what they keep of each client and [`client_end`] lets
+//! them change it; [`vectors`] sums what they upload besides the update; [`aggregate`] weighs and reduces, with [`attack`]
+//! and mixes ([`decide`]) before it where updates are kept ([`kept`]); [`post`] transforms the aggregate; [`server_step`]
+//! makes the new weights.
 //! What it never does: train, or know on which thread anything ran.
 
 pub mod aggregate;
@@ -19,6 +20,7 @@ pub mod grid;
 pub mod kept;
 pub mod local;
 pub mod post;
+pub mod rehearsal;
 pub mod requirements;
 pub mod row_set;
 pub mod rows;

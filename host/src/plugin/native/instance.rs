@@ -92,7 +92,7 @@ impl NativeInstance {
     }
 
     fn fail(&self, operation: &'static str, message: impl Into<String>) -> PluginFailure {
-        PluginFailure { plugin: self.plugin.clone(), operation, message: message.into() }
+        PluginFailure { plugin: self.plugin.clone(), operation, message: message.into(), refusal: None }
     }
 
     fn check_alive(&self, operation: &'static str) -> Result<(), PluginFailure> {
@@ -106,9 +106,10 @@ impl NativeInstance {
         unsafe { (self.table.last_error)(self.context, &mut text) };
         text.len = text.len.min(MAX_ERROR_BYTES);
         // SAFETY: the plugin's text stays until the next call on this context.
-        let message = failure::status_text(code, unsafe { foreign(&text) });
+        let text = unsafe { foreign(&text) };
+        let (message, refusal) = (failure::status_text(code, text), failure::refusal(code, text));
         self.stopped |= code == status::E_PANIC;
-        self.fail(operation, message)
+        PluginFailure { refusal, ..self.fail(operation, message) }
     }
 
     fn read_reply(&mut self, operation: &'static str) -> Result<Map, PluginFailure> {

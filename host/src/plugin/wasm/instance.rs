@@ -66,7 +66,7 @@ impl WasmInstance {
 
     /// Memory and functions. The limits hold from the first instruction on, which may be one of a start function.
     fn start(compiled: &Compiled, setup: &Setup<'_>, limits: Limits) -> Result<Self, PluginFailure> {
-        let fail = |message| PluginFailure { plugin: setup.plugin.into(), operation: CREATE, message };
+        let fail = |message| PluginFailure { plugin: setup.plugin.into(), operation: CREATE, message, refusal: None };
         let state = State {
             callbacks: setup.callbacks,
             log: setup.log.clone(),
@@ -165,7 +165,7 @@ impl WasmInstance {
     }
 
     fn fail(&self, operation: &'static str, message: impl Into<String>) -> PluginFailure {
-        PluginFailure { plugin: self.plugin.clone(), operation, message: message.into() }
+        PluginFailure { plugin: self.plugin.clone(), operation, message: message.into(), refusal: None }
     }
 
     /// The failure that a status code and the plugin's own text make. Its text may be missing, the code is not.
@@ -176,7 +176,9 @@ impl WasmInstance {
             let memory = self.memory.data(&self.store).get(range)?;
             Some(memory[..memory.len().min(MAX_ERROR_BYTES)].to_vec())
         });
-        self.fail(operation, failure::status_text(code, &text.unwrap_or_default()))
+        let text = text.unwrap_or_default();
+        let refusal = failure::refusal(code, &text);
+        PluginFailure { refusal, ..self.fail(operation, failure::status_text(code, &text)) }
     }
 
     /// Memory of the guest's own allocator for the host's use, checked to be what was asked for.

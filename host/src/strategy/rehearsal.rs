@@ -1,0 +1,45 @@
+//! Whether plugins that decide accept as many updates as a round will bring: asked before a whole cohort has trained.
+//!
+//! Where in the flow: before round 1 of a run whose cohorts have one size. Instances of its own answer DECIDE_PLAN and
+//! DECIDE for updates that are all zero, and are dropped. What it never does: judge an answer, or touch the run's
+//! instances. Only a plugin that refuses what it is asked ends the run; whatever else goes wrong may be due to the zeros.
+
+use super::{Roster, decide::Decider, facts::RoundFacts};
+use crate::{
+    error::{Fault, Kind, PluginFailure},
+    plugin::{Plugin, Reduce, Role},
+    train::Layout,
+};
+use anyhow::Result;
+
+/// `cohort`: updates of a round, at least 1; `has_root`: whether the server has data of its own.
+///
+/// Errors: `Kind::Config` with the plugin's own words, if a mix or a rule by distances refuses so many rows.
+pub fn rehearse(plugins: &[Plugin], run_seed: u64, layout: &Layout, facts: &RoundFacts, has_root: bool) -> Result<()> {
+    let by_distances = |plugin: &Plugin| plugin.manifest().reduce.contains(&Reduce::Gram);
+    let decides = |plugin: &&Plugin| plugin.manifest().has(Role::Mix) || by_distances(plugin);
+    let deciding: Vec<Plugin> = plugins.iter().filter(decides).cloned().collect();
+    if deciding.is_empty() {
+        return Ok(());
+    }
+    let mut roster = Roster::new(deciding, run_seed, layout)?;
+    roster.begin(facts)?;
+    // Mixes act before the rule.
+    let (mixes, rules): (Vec<usize>, Vec<usize>) =
+        (0..roster.members.len()).partition(|&index| roster.members[index].has(Role::Mix));
+    let mut rows = facts.cohort;
+    for index in mixes.into_iter().chain(rules) {
+        let member = &mut roster.members[index];
+        member.key_control(facts.round);
+        match Decider::new(index).rehearse(member, rows, has_root) {
+            Ok(rows_out) => rows = rows_out,
+            Err(error) => return refusal(&error, member.name(), rows).map_or(Ok(()), Err),
+        }
+    }
+    Ok(())
+}
+
+fn refusal(error: &anyhow::Error, name: &str, rows: usize) -> Option<anyhow::Error> {
+    let words = error.downcast_ref::<PluginFailure>()?.refusal.as_ref()?;
+    Some(Fault::new(Kind::Config, format!("plugin `{name}` refuses the {rows} updates of a round: {words}")))
+}
