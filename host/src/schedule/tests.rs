@@ -1,19 +1,15 @@
 //! What stays a client's own: an agent keeps it apart from the common model and from other clients.
 
 use super::agent::Agent;
-use super::{AgentSpec, ClientTask, RoundJob};
+use super::{AgentSpec, ClientTask, DeviceEngine, Engine, RoundJob, SequentialEngine};
 use crate::{
     client::{ClientId, ClientStates, SlotId},
     config::{self, ModelName},
+    executor::Executor,
     plugin,
     stages::StageSpecs,
-    strategy::{
-        Roster,
-        aggregate::Collect,
-        client_slots::ClientPlugins,
-        grid::{Grid, GridSum},
-    },
-    train::{BatchOrder, LocalTask, TensorSet, Term, model_from_config},
+    strategy::{Roster, aggregate::Collect, client_slots::ClientPlugins, grid::Grid},
+    train::{Accelerator, BatchOrder, LocalTask, TensorSet, Term, model_from_config},
 };
 use std::sync::Arc;
 
@@ -51,33 +47,26 @@ impl Setting {
         Setting { spec, common, norms }
     }
 
-    /// Trains the client for three steps from the common weights; its update.
-    fn train(&self, agent: &mut Agent, round: u64, client: u32) -> Vec<f32> {
-        let rows = rows(client);
-        let task = ClientTask {
-            slot: 0,
-            client: ClientId(client),
-            rows: &rows,
-            steps: 3,
-            batch_size: 10,
-            terms: Vec::new(),
-            own_tensors: Some(NORMS),
-            personal: Vec::new(),
-            weight: 1.0,
-            vector_weights: Vec::new(),
-        };
-        let job = RoundJob {
+    fn job<'a>(&'a self, round: u64, tasks: &'a [ClientTask<'a>]) -> RoundJob<'a> {
+        RoundJob {
             round,
             weights: &self.common,
-            tasks: std::slice::from_ref(&task),
-            collect: Collect::Sum(Grid::new(1.0, 64.0).unwrap()),
+            tasks,
+            collect: Collect::Sum(Grid::new(2.0, 64.0).unwrap()),
             broadcasts: &[],
             broadcast_slots: &[],
             vector_grids: &[],
-        };
+        }
+    }
+
+    /// Trains the client from the common weights; its update.
+    fn train(&self, agent: &mut Agent, round: u64, client: u32) -> Vec<f32> {
+        let rows = rows(client);
+        let task = task(0, client, &rows);
+        let job = self.job(round, std::slice::from_ref(&task));
         agent.begin_round(&job).unwrap();
         agent.client(&job, &task).unwrap();
-        agent.take_sum().as_ref().map(|sum: &GridSum| sum.mean(1.0)).unwrap()
+        agent.take_sum().map(|sum| sum.mean(1.0)).unwrap()
     }
 
     /// What is kept of the client.
@@ -88,6 +77,22 @@ impl Setting {
 
 fn rows(client: u32) -> Vec<u32> {
     (0..30).map(|i| (client * 500 + i * 7) % 1000).collect()
+}
+
+/// Three steps.
+fn task(slot: usize, client: u32, rows: &[u32]) -> ClientTask<'_> {
+    ClientTask {
+        slot,
+        client: ClientId(client),
+        rows,
+        steps: 3,
+        batch_size: 10,
+        terms: Vec::new(),
+        own_tensors: Some(NORMS),
+        personal: Vec::new(),
+        weight: 1.0,
+        vector_weights: Vec::new(),
+    }
 }
 
 #[test]
@@ -138,5 +143,26 @@ fn training_starts_from_the_clients_own_tensors_and_uploads_zeros_there() {
         assert!(apart.fold(0.0, f32::max) < 1e-6, "round {round}");
         assert!(update.iter().filter(|x| **x != 0.0).count() > start.len() / 2, "round {round}");
         setting.norms.put(&setting.kept(0), &mut start);
+    }
+}
+
+#[test]
+fn on_a_device_too_each_client_trains_from_its_own_tensors() {
+    let (ours, theirs) = (Setting::new(), Setting::new());
+    let trainer = ours.spec.model.stack_trainer(ours.spec.data.clone(), &Accelerator::processor(64)).unwrap();
+    let mut device = DeviceEngine::new(&ours.spec, Arc::new(Executor::new(1).unwrap()), trainer).unwrap();
+    let mut sequential = SequentialEngine::new(&theirs.spec).unwrap();
+    let rows = [rows(0), rows(1)];
+    let tasks = [task(0, 0, &rows[0]), task(1, 1, &rows[1])];
+    for round in 1..=2 {
+        device.round(&ours.job(round, &tasks), &mut |_| {}).unwrap();
+        sequential.round(&theirs.job(round, &tasks), &mut |_| {}).unwrap();
+        for client in [0, 1] {
+            let apart =
+                ours.kept(client).iter().zip(theirs.kept(client)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(apart < 1e-4, "round {round}, client {client}: {apart}");
+        }
+        let apart = ours.kept(0).iter().zip(ours.kept(1)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart > 1e-2, "round {round}: {apart}");
     }
 }
