@@ -15,13 +15,13 @@ const LAYERS: &[&[&str]] = &[
     &["train", "plugin", "partition"],
     &["data", "client", "wire"],
     &["config", "executor"],
-    &["random", "error"],
+    &["random", "registers", "error"],
 ];
 
 /// A library and the only places that may name it.
 const HOMES: &[(&str, &[&str])] = &[
     ("burn", &["train/"]),
-    ("pulp", &["strategy/", "train/plan/"]),
+    ("pulp", &["registers.rs", "strategy/", "train/plan/"]),
     ("rustix", &["strategy/spill.rs"]),
     ("wasmtime", &["plugin/wasm"]),
     ("libloading", &["plugin/native.rs"]),

@@ -12,9 +12,10 @@
 
 use colla::config::{self, ModelName};
 use colla::data::{Dataset, Examples, Features};
+use colla::registers::Registers;
 use colla::train::{BatchOrder, LocalTask, Model, Part, model_from_config, model_through_burn};
 use divan::{Bencher, counter::ItemsCount};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use std::array::from_fn;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -67,25 +68,13 @@ fn table() {
             let evaluate = seconds(|| trainer.evaluate(&start, Part::Test, &rows).expect("a score"));
             evaluation = evaluation.max(rate(evaluated * forward, evaluate));
             let mut multiply_adds = 0;
-            let elapsed = seconds(|| multiply_adds = in_widest_registers(Peak));
+            let elapsed = seconds(|| multiply_adds = Registers::widest().dispatch(Peak));
             peak = peak.max(rate(multiply_adds, elapsed));
         }
         let share = |rate: f64| format!("{rate:6.1} ({:3.0} %)", 100.0 * rate / peak);
         println!("{name:24} {:>14} {:>14} {peak:6.1}", share(training), share(evaluation));
     }
     println!();
-}
-
-/// Runs `op` as the plan runs its products.
-fn in_widest_registers<Op: WithSimd>(op: Op) -> Op::Output {
-    let found = Arch::new();
-    #[cfg(target_arch = "x86_64")]
-    if matches!(found, Arch::Scalar)
-        && let Some(avx2) = pulp::x86::V3::try_new()
-    {
-        return Simd::vectorize(avx2, op);
-    }
-    found.dispatch(op)
 }
 
 /// Independent chains of multiply-adds in registers; how many there were.

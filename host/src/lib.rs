@@ -30,3 +30,4 @@ pub mod error;
 pub mod executor;
 pub mod plugin;
 pub mod random;
+pub mod registers;

@@ -46,6 +46,15 @@ pub(super) fn check(plugins: &[Plugin], updates: &Updates) -> Result<()> {
         );
         return Err(Fault::new(Kind::Data, message));
     }
+    let needs_steps = |plugin: &&Plugin| plugin.manifest().needs.contains(&Need::Steps);
+    if let (Some(plugin), false) = (plugins.iter().find(needs_steps), updates.has_steps) {
+        let message = format!(
+            "plugin `{}` — it needs `steps`, each client's number of local steps, and the file has no `steps`; add this \
+             tensor (I64, one value per client)",
+            plugin.manifest().name
+        );
+        return Err(Fault::new(Kind::Data, message));
+    }
     if updates.attackers.is_some() && !plugins.iter().any(|plugin| plugin.manifest().has(Role::Attack)) {
         let message = "tensor `attackers` — no plugin plays the role attack; add one, or leave the tensor out";
         return Err(Fault::new(Kind::Data, message));

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! client/<i>/<name>          F32  weights of client i, where `global/<name>` is given; else its update
-//! delta/<round>/<i>/<name>   F32  in place of these: its update in each of several rounds, the same clients in each
+//! delta/<round>/<i>/<name>   F32  in place of these: its update in each of several rounds, the same clients in each; rounds
+//!                                 count from 0 or from 1
 //! global/<name>              F32  the weights that the clients received; zeros where they are missing
 //! num_examples               I64  one per client, at least 0
 //! losses                     F64  one per client: training loss and loss of the received weights, at least 0
-//! steps                      I64  one per client; 1 where missing
+//! steps                      I64  one per client; 1 where missing, unless a plugin needs them
 //! root/<name>                F32  the server's own client, in the form of the clients'
 //! attackers                  I64  numbers of the hostile clients, for a plugin of the role attack
 //! ```
@@ -36,6 +37,8 @@ pub struct Updates {
     pub several: bool,
     pub num_examples: Vec<usize>,
     pub steps: Vec<u64>,
+    /// Whether the file says so, or 1 is assumed.
+    pub has_steps: bool,
     pub losses: Option<Vec<f64>>,
     /// Update of the server's own client.
     pub root: Option<Vec<f32>>,
@@ -78,6 +81,7 @@ impl Updates {
         }
         let updates = Updates {
             num_examples: source.num_examples(num_clients)?,
+            has_steps: names.contains(&"steps"),
             steps: source.counts("steps", num_clients, 1, Some(1))?,
             losses: source.losses(num_clients)?,
             attackers: source.attackers(num_clients)?,

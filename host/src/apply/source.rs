@@ -28,8 +28,15 @@ impl Source<'_> {
         if self.several && names.iter().any(|name| name.starts_with("client/")) {
             return Err(fault("it has both `client/…` and `delta/…`; give one of them".into()));
         }
+        let rounds = numbers(names, "delta/");
+        let expected = rounds.first().filter(|&&first| first <= 1).map_or(0.., |&first| first..);
+        if rounds.iter().zip(expected).any(|(&round, expected)| round != expected) {
+            let message =
+                format!("`delta/…` has the rounds {rounds:?}; they must count from 0 or from 1 without a gap");
+            return Err(fault(message));
+        }
         let groups: Vec<String> = match self.several {
-            true => numbers(names, "delta/").into_iter().map(|round| format!("delta/{round}")).collect(),
+            true => rounds.iter().map(|round| format!("delta/{round}")).collect(),
             false => vec!["client".into()],
         };
         let Some(first) = groups.first() else {

@@ -16,6 +16,7 @@ use anyhow::Result;
 pub(super) fn apply(arguments: &ApplyArguments) -> Result<()> {
     let options = options(arguments)?;
     let specs = arguments.plugins.iter().map(|argument| plugin::parse_spec(argument)).collect::<Result<_>>()?;
+    refuse_to_overwrite(arguments)?;
     let updates = Updates::read(&arguments.updates)?;
     let plugins = apply::load(specs, &arguments.allow_native, updates.num_examples.len())?;
     let results = apply::apply(plugins, &updates, &options)?;
@@ -25,6 +26,18 @@ pub(super) fn apply(arguments: &ApplyArguments) -> Result<()> {
         Format::Text => Ok(text(result)),
     };
     print(&results.iter().map(line).collect::<Result<String>>()?)
+}
+
+/// The updates may be somebody's only copy.
+fn refuse_to_overwrite(arguments: &ApplyArguments) -> Result<()> {
+    let [updates, out] = [&arguments.updates, &arguments.out].map(std::fs::canonicalize);
+    match (updates, out) {
+        (Ok(updates), Ok(out)) if updates == out => {
+            let message = format!("`--out {}`: it is the file of the updates; name another", arguments.out.display());
+            Err(Fault::new(Kind::Usage, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn options(arguments: &ApplyArguments) -> Result<Options> {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     config,
+    error::{Fault, Kind},
     plugin::{self, Inspected, Limits, Manifest, Origin, Parameter, StateInit, StateScope},
     record::{bytes, count},
 };
@@ -18,7 +19,13 @@ use std::io::{Write, stderr};
 const WIDTH: u16 = 110;
 
 pub(super) fn inspect(arguments: &InspectArguments) -> Result<()> {
-    let inspected = plugin::inspect(&plugin::parse_spec(&arguments.plugin)?)?;
+    let spec = plugin::parse_spec(&arguments.plugin)?;
+    if let Some(parameter) = spec.parameters.keys().next() {
+        let message =
+            format!("`{}`: nothing is run, so `{parameter}` sets nothing; leave parameters out", arguments.plugin);
+        return Err(Fault::new(Kind::Usage, message));
+    }
+    let inspected = plugin::inspect(&spec)?;
     say_if_shipped(&inspected, &arguments.plugin);
     print(&match arguments.output.format {
         Format::Json => format!("{:#}\n", to_json(&inspected)?),

@@ -77,8 +77,9 @@ fn embedded(name: &str, config: &config::Data) -> Result<Dataset> {
 
 fn from_path(path: &Path, config: &config::Data) -> Result<Dataset> {
     let shown = path.display();
-    let metadata = std::fs::metadata(path)
-        .map_err(|error| Fault::new(Kind::Data, format!("config `data.path = \"{shown}\"`: {error}")))?;
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        Fault::new(Kind::Data, format!("config `data.path = \"{shown}\"`: {error}; check the path"))
+    })?;
     // Before it is opened: opening a pipe waits for somebody to write into it.
     if !metadata.is_dir() && !metadata.is_file() {
         let what = "it is a pipe, a socket or a device; give a file or a directory";

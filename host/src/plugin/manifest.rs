@@ -267,7 +267,7 @@ impl Requirement {
     }
 }
 
-/// A scalar per client that costs something to know.
+/// A scalar per client that the plugin cannot do without, and that costs something to know or may not be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
@@ -275,6 +275,8 @@ pub enum Need {
     LossBefore,
     /// Squared norm of the update as the server received it.
     UpdateNorm2,
+    /// Number of local steps: known in every run, but not of updates in a file that does not say it.
+    Steps,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

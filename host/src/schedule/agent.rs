@@ -23,6 +23,8 @@ pub struct Agent {
     update: Vec<f32>,
     /// This round's partial sum, once there is one.
     sum: Option<GridSum>,
+    /// Whether the trainer holds the weights that this evaluation measures.
+    measures_common: bool,
 }
 
 impl Agent {
@@ -34,6 +36,7 @@ impl Agent {
             side: ClientSide::new(spec, &layout)?,
             update: vec![0.0; layout.len()],
             sum: None,
+            measures_common: false,
             spec: spec.clone(),
             layout,
         })
@@ -200,14 +203,24 @@ impl Agent {
         self.side.take_sums()
     }
 
+    /// Forgets which weights it measured last; others may follow.
+    pub fn begin_evaluation(&mut self) {
+        self.measures_common = false;
+    }
+
+    /// Shapes: the same `weights` until the next [`begin_evaluation`](Self::begin_evaluation), so that the trainer takes
+    /// them in once.
     pub fn evaluate(&mut self, weights: &[f32], of: &Evaluation<'_>) -> Result<Score> {
-        match (of.personal, &self.spec.client_plugins.personal) {
-            (Some(client), Some(slot)) => {
-                let own = slot.personal(client, weights, &self.spec.clients)?;
-                self.trainer.evaluate(&own, of.part, of.rows)
-            }
-            _ => self.trainer.evaluate(weights, of.part, of.rows),
+        if let (Some(client), Some(slot)) = (of.personal, &self.spec.client_plugins.personal) {
+            let own = slot.personal(client, weights, &self.spec.clients)?;
+            self.measures_common = false;
+            return self.trainer.evaluate(&own, of.part, of.rows);
         }
+        if !self.measures_common {
+            self.trainer.receive(weights)?;
+            self.measures_common = true;
+        }
+        self.trainer.score(of.part, of.rows)
     }
 }
 

@@ -24,6 +24,7 @@ impl Engine for SequentialEngine {
     }
 
     fn evaluate(&mut self, weights: &[f32], lists: &[Evaluation<'_>]) -> Result<Vec<Score>> {
+        self.0.begin_evaluation();
         lists.iter().map(|evaluation| self.0.evaluate(weights, evaluation)).collect()
     }
 }

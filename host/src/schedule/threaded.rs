@@ -29,6 +29,7 @@ impl Engine for ThreadedEngine {
     }
 
     fn evaluate(&mut self, weights: &[f32], lists: &[Evaluation<'_>]) -> Result<Vec<Score>> {
+        self.agents.iter_mut().for_each(Agent::begin_evaluation);
         self.executor.each(&mut self.agents, lists, &mut |_| {}, |agent, list| agent.evaluate(weights, list))
     }
 }

@@ -11,8 +11,9 @@ use super::{
     row_set::RowSet,
 };
 use crate::executor::Executor;
+use crate::registers::Registers;
 use anyhow::Result;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use std::ops::RangeInclusive;
 
 /// Bytes of all rows of a range: they stay in the second-level cache while every result is formed of them.
@@ -84,7 +85,7 @@ fn range_len(rows: usize) -> usize {
 }
 
 struct Worker {
-    arch: Arch,
+    registers: Registers,
     /// From one row to the next: a range, and a little more, since rows a power of two apart share few places of a cache.
     stride: usize,
     /// A range of each row.
@@ -95,7 +96,7 @@ struct Worker {
 impl Worker {
     fn new(rows: usize, range: usize) -> Self {
         let stride = range + LANES;
-        Worker { arch: Arch::new(), stride, rows: vec![0.0; rows * stride], out: vec![0.0; range] }
+        Worker { registers: Registers::widest(), stride, rows: vec![0.0; rows * stride], out: vec![0.0; range] }
     }
 
     fn read(&mut self, rows: &RowSet<'_>, used: &[bool], start: usize, n: usize) -> Result<()> {
@@ -109,7 +110,7 @@ impl Worker {
             Form::Sum(terms) => {
                 // Whole lanes: what lies behind the range is formed too, and not looked at.
                 let out = &mut self.out[..n.next_multiple_of(LANES)];
-                self.arch.dispatch(Folding { terms, rows: &self.rows, stride: self.stride, divisor, out });
+                self.registers.dispatch(Folding { terms, rows: &self.rows, stride: self.stride, divisor, out });
                 &self.out[..n]
             }
         }

@@ -14,11 +14,11 @@ use super::row_set::RowSet;
 use crate::{
     error::{Fault, Kind},
     executor::Executor,
+    registers::Registers,
 };
 use anyhow::Result;
 use colla_plugin_sdk::abi::FRAME;
 use kernel::{BLOCK, CHUNK, Panel, Products, add_products, tiles};
-use pulp::Arch;
 
 /// Elements that are read of each row at once.
 const READ: usize = 4096;
@@ -80,7 +80,7 @@ fn about(executor: &Executor, rows: &RowSet<'_>, origin: &[f32]) -> Result<Vec<f
 }
 
 struct Worker {
-    arch: Arch,
+    registers: Registers,
     /// `READ` elements of each row.
     read: Vec<f32>,
     panel: Panel,
@@ -88,7 +88,7 @@ struct Worker {
 
 impl Worker {
     fn new(rows: usize) -> Self {
-        Worker { arch: Arch::new(), read: vec![0.0; rows * READ], panel: Panel::new(rows) }
+        Worker { registers: Registers::widest(), read: vec![0.0; rows * READ], panel: Panel::new(rows) }
     }
 
     /// Sums of the granule at `start`, tile by tile.
@@ -108,7 +108,7 @@ impl Worker {
                     let origin = origin.get(start + range.start..start + range.end).unwrap_or_default();
                     self.panel.fill(block, &rows, origin);
                 }
-                add_products(self.arch, &self.panel, products, &mut sums);
+                add_products(self.registers, &self.panel, products, &mut sums);
             }
         }
         Ok(sums)

@@ -8,8 +8,9 @@
 //! Error: each term is off by at most 2^-(q+1), so a weighted mean of K updates by at most K·2⁻⁴⁵ for bound 2⁶.
 
 use crate::error::{Fault, Kind};
+use crate::registers::Registers;
 use anyhow::Result;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 /// The grid of one round.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,18 +67,24 @@ impl GridSum {
     /// Adds `weight · update`. The magnitude of every element must be within the grid's bound; the caller has checked that.
     pub fn fold(&mut self, weight: f64, update: &[f32]) {
         debug_assert!(update.iter().all(|x| x.abs() <= self.grid.bound));
-        Arch::new().dispatch(Folding { grid: self.grid, weight, update, sums: &mut self.sums });
+        Registers::widest().dispatch(Folding { grid: self.grid, weight, update, sums: &mut self.sums });
     }
 
     /// Adds another agent's partial sum of the same round.
     pub fn merge(&mut self, other: &GridSum) {
         debug_assert_eq!(self.grid, other.grid);
-        Arch::new().dispatch(|| self.sums.iter_mut().zip(&other.sums).for_each(|(sum, x)| *sum += x));
+        Registers::widest().run(
+            #[inline(always)]
+            || self.sums.iter_mut().zip(&other.sums).for_each(|(sum, x)| *sum += x),
+        );
     }
 
     /// `sum / denominator`, rounded once to `f32`.
     pub fn mean(&self, denominator: f64) -> Vec<f32> {
-        Arch::new().dispatch(|| self.sums.iter().map(|sum| (sum / denominator) as f32).collect())
+        Registers::widest().run(
+            #[inline(always)]
+            || self.sums.iter().map(|sum| (sum / denominator) as f32).collect(),
+        )
     }
 }
 

@@ -53,8 +53,12 @@ pub fn denominator(
 ) -> Result<f64> {
     let answer = ask(member, facts, clients, weights, weight_sum)?;
     answer.filter(|d| divides(*d)).ok_or_else(|| {
-        let message =
-            format!("answered {answer:?} for weights that sum to {weight_sum}; a denominator must be finite and not 0");
+        let answered =
+            answer.map_or("no denominator".to_owned(), |denominator| format!("the denominator {denominator}"));
+        let message = format!(
+            "answered {answered} for weights that sum to {weight_sum}; it must be finite and not 0. If the weights are \
+             numbers of examples, some client must have one"
+        );
         failure(member.name(), op::DENOMINATOR, message).into()
     })
 }

@@ -64,18 +64,22 @@ impl<M: LocalModel> Trainer for BurnTrainer<M> {
         Ok(report)
     }
 
-    fn evaluate(&mut self, weights: &[f32], part: Part, rows: &[u32]) -> Result<Score> {
+    fn receive(&mut self, weights: &[f32]) -> Result<()> {
         let device = Device::flex();
         let module = match self.evaluation.take() {
             Some(module) => module,
             None => build_module(&self.build, &device.clone().autodiff(), None).valid(),
         };
-        let module = self.load(module, &device, weights)?;
+        self.evaluation = Some(self.load(module, &device, weights)?);
+        Ok(())
+    }
+
+    fn score(&mut self, part: Part, rows: &[u32]) -> Result<Score> {
+        let module = self.evaluation.as_ref().expect("weights are received before they are measured");
         let mut score = Score::default();
         for rows in rows.chunks(EVALUATION_BATCH) {
-            self.score(&module, part, rows, &device, &mut score)?;
+            self.score_batch(module, part, rows, &Device::flex(), &mut score)?;
         }
-        self.evaluation = Some(module);
         Ok(score)
     }
 }
@@ -163,7 +167,14 @@ impl<M: LocalModel> BurnTrainer<M> {
         })
     }
 
-    pub(super) fn score(&self, module: &M, part: Part, rows: &[u32], device: &Device, score: &mut Score) -> Result<()> {
+    pub(super) fn score_batch(
+        &self,
+        module: &M,
+        part: Part,
+        rows: &[u32],
+        device: &Device,
+        score: &mut Score,
+    ) -> Result<()> {
         let labels = self.labels(part, rows);
         let logits = module.forward(self.features(part, rows, device));
         self.check_logits(&logits, rows.len())?;

@@ -199,8 +199,17 @@ pub trait Trainer: Send {
     /// Trains and writes the local weights (P) into `out`.
     fn train(&mut self, task: &LocalTask<'_>, out: &mut [f32]) -> Result<LocalReport>;
 
-    /// Loss and hits of `weights` on the given rows of one part of the data.
-    fn evaluate(&mut self, weights: &[f32], part: Part, rows: &[u32]) -> Result<Score>;
+    /// Takes the weights (P) that [`score`](Self::score) measures, until it trains or receives others.
+    fn receive(&mut self, weights: &[f32]) -> Result<()>;
+
+    /// Loss and hits of the weights received last on the given rows of one part of the data.
+    fn score(&mut self, part: Part, rows: &[u32]) -> Result<Score>;
+
+    /// Loss and hits of `weights`.
+    fn evaluate(&mut self, weights: &[f32], part: Part, rows: &[u32]) -> Result<Score> {
+        self.receive(weights)?;
+        self.score(part, rows)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -66,6 +66,12 @@ impl<'a> Update<'a> {
         self.momentum != 0.0
     }
 
+    /// The learning rate, where a step is `w ← w − lr · g` and nothing else.
+    pub fn plain_rate(&self) -> Option<f32> {
+        let plain = !self.has_momentum() && !self.clips() && self.weight_decay == 0.0 && self.pulls.is_empty();
+        plain.then_some(self.learning_rate as f32)
+    }
+
     pub fn clips(&self) -> bool {
         self.max_norm.is_some()
     }

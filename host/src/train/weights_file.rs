@@ -24,7 +24,7 @@ use std::path::Path;
 pub fn save(path: &Path, layout: &Layout, weights: &[f32], metadata: &BTreeMap<String, String>) -> Result<()> {
     assert_eq!(weights.len(), layout.len(), "weights and layout belong to one model");
     write(path, &header(layout, metadata), weights)
-        .map_err(|error| fault(format!("{error}; check folder and free space")))
+        .map_err(|error| Fault::new(Kind::Io, format!("{error}; check folder and free space")))
         .with_context(|| format!("writing weights `{}`", path.display()))
 }
 
@@ -65,7 +65,7 @@ fn write(path: &Path, header: &[u8], weights: &[f32]) -> std::io::Result<()> {
 
 /// Reads the weights of a model, P values in flat order, whatever their order in the file.
 ///
-/// Errors: `Kind::Io` naming the file; the tensor and both shapes or types where they differ from the model's; the
+/// Errors: `Kind::Data` naming the file; the tensor and both shapes or types where they differ from the model's; the
 /// tensor that is missing or that the model does not have.
 pub fn load(path: &Path, layout: &Layout) -> Result<Vec<f32>> {
     std::fs::read(path)
@@ -110,7 +110,7 @@ fn append(file: &SafeTensors<'_>, names: &[&str], tensor: &TensorInfo, flat: &mu
 }
 
 fn fault(message: String) -> anyhow::Error {
-    Fault::new(Kind::Io, message)
+    Fault::new(Kind::Data, message)
 }
 
 #[cfg(test)]
@@ -173,7 +173,7 @@ mod tests {
         std::fs::write(&path, bytes).unwrap();
         let error = load(&path, layout).unwrap_err();
         let message = format!("{error:#}");
-        assert_eq!(exit_code(&error), 8, "{message}");
+        assert_eq!(exit_code(&error), 4, "{message}");
         assert!(words.iter().chain(&["model.safetensors"]).all(|word| message.contains(word)), "{message}");
     }
 
@@ -215,6 +215,6 @@ mod tests {
         let path = Path::new("no-such-folder/model.safetensors");
         let error = save(path, &layout(), &weights(), &BTreeMap::new()).unwrap_err();
         assert!(format!("{error:#}").contains("`no-such-folder/model.safetensors`"), "{error:#}");
-        assert_eq!(exit_code(&load(path, &layout()).unwrap_err()), 8);
+        assert_eq!(exit_code(&load(path, &layout()).unwrap_err()), 4);
     }
 }

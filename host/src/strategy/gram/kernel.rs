@@ -8,7 +8,8 @@
 //! addition changes nothing, and it is fused where the processor can. Differences of `f32` are not so short; with a common
 //! origin the product is rounded before it is added ([`Products::Rounded`]).
 
-use pulp::{Arch, Simd, WithSimd};
+use crate::registers::Registers;
+use pulp::{Simd, WithSimd};
 
 /// Rows of a block.
 pub const BLOCK: usize = 8;
@@ -69,10 +70,10 @@ pub fn tiles(rows: usize) -> usize {
 }
 
 /// Adds the panel's inner products to `sums`, [`tiles`] · 64 values.
-pub fn add_products(arch: Arch, panel: &Panel, products: Products, sums: &mut [f64]) {
+pub fn add_products(registers: Registers, panel: &Panel, products: Products, sums: &mut [f64]) {
     match products {
-        Products::Exact => arch.dispatch(Tiles::<true> { panel, sums }),
-        Products::Rounded => arch.dispatch(Tiles::<false> { panel, sums }),
+        Products::Exact => registers.dispatch(Tiles::<true> { panel, sums }),
+        Products::Rounded => registers.dispatch(Tiles::<false> { panel, sums }),
     }
 }
 
@@ -153,7 +154,7 @@ mod tests {
             }
             let mut wide = vec![0.5; tiles(rows.len()) * BLOCK * BLOCK];
             let mut narrow = wide.clone();
-            add_products(Arch::new(), &panel, products, &mut wide);
+            add_products(Registers::widest(), &panel, products, &mut wide);
             match products {
                 Products::Exact => Tiles::<true> { panel: &panel, sums: &mut narrow }.with_simd(Scalar),
                 Products::Rounded => Tiles::<false> { panel: &panel, sums: &mut narrow }.with_simd(Scalar),

@@ -71,7 +71,7 @@ impl<M: LocalModel> ModuleStack<M> {
         let mut scores = vec![Score::default(); lists.len()];
         for ((part, rows), score) in lists.iter().zip(&mut scores) {
             for rows in rows.chunks(EVALUATION_ROWS) {
-                self.trainer.score(&module, *part, rows, &device, score)?;
+                self.trainer.score_batch(&module, *part, rows, &device, score)?;
             }
         }
         self.evaluation = Some(module);

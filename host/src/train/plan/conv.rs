@@ -14,9 +14,9 @@ use super::linear::Backward;
 use super::operands::{Dense, Windows, panels_of_rows};
 use super::patches::{Form, Input};
 use super::pool::Pool;
-use super::registers::Registers;
 use super::scratch::{Scratch, sized};
 use super::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH, pieces};
+use crate::registers::Registers;
 
 #[derive(Clone, Debug)]
 pub struct Conv {
@@ -87,7 +87,10 @@ impl Conv {
                 }
                 Form::Pixels => self.product_of_windows(registers, weights, x, out),
             }
-            registers.dispatch(|| self.pool.forward(out, bias, y, choices));
+            registers.run(
+                #[inline(always)]
+                || self.pool.forward(out, bias, y, choices),
+            );
         }
     }
 
@@ -131,7 +134,10 @@ impl Conv {
         for (image, ((x, slope_y), choices)) in images.zip(choices.chunks_exact(self.pool.choices())).enumerate() {
             // Sums over pixels, then over images: short sums stay exact to the last digits.
             image_bias.fill(0.0);
-            registers.dispatch(|| self.pool.backward(slope_y, choices, out, image_bias));
+            registers.run(
+                #[inline(always)]
+                || self.pool.backward(slope_y, choices, out, image_bias),
+            );
             bias.iter_mut().zip(&*image_bias).for_each(|(sum, part)| *sum += part);
             for (first, row) in self.pool.slope_rows(out) {
                 panels_of_rows(row, outputs, first, pixels, panels);

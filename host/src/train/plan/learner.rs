@@ -3,7 +3,7 @@
 //! Where in the flow: the backward pass hands over each piece of a gradient once nothing needs the old weights any
 //! more. What it never does: know what layer a piece belongs to.
 
-use super::registers::Registers;
+use crate::registers::Registers;
 use crate::train::sgd::Update;
 use std::ops::Range;
 
@@ -20,6 +20,12 @@ pub struct Learner<'a> {
 }
 
 impl Learner<'_> {
+    /// The learning rate, if that times the gradient is all that the weights move by: then whoever forms a gradient may
+    /// take it from [`weights`](Self::weights) itself, with the same result.
+    pub fn plain_rate(&self) -> Option<f32> {
+        self.update.plain_rate()
+    }
+
     /// Takes the gradient of the weights that begin at `offset`; it is used up.
     pub fn learn(&mut self, offset: usize, gradient: &mut [f32]) {
         if self.update.clips() {
@@ -46,7 +52,10 @@ impl Learner<'_> {
         let velocity = if self.update.has_momentum() { &mut self.velocity[range.clone()] } else { &mut [] };
         let (update, weights) = (self.update, &mut self.weights[range]);
         // The same operations in wider registers.
-        self.registers.dispatch(|| update.apply(offset, weights, gradient, velocity, factor));
+        self.registers.run(
+            #[inline(always)]
+            || update.apply(offset, weights, gradient, velocity, factor),
+        );
     }
 }
 

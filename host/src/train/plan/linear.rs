@@ -5,12 +5,12 @@
 
 use super::learner::Learner;
 use super::operands::{Dense, RowsOfPanels, panels_of, transposed_panels};
-use super::registers::Registers;
 use super::scratch::{Scratch, sized};
 use super::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH, pieces};
+use crate::registers::Registers;
 
-/// Elements of a panel that pass through the first-level cache together with the rows of `x` that they meet.
-const BLOCK: usize = 8 * 1024;
+/// Elements of a panel, at most, that pass through the first-level cache together with the rows of `x` that they meet.
+const BLOCK: usize = 5 * 1024;
 /// Elements of a band of weights, whose slope, gradient and update follow one another while it is in the second-level
 /// cache; and the most inputs that it spans, so that a panel's part of its gradient stays in the first-level one.
 const BAND: usize = 64 * 1024;
@@ -35,7 +35,8 @@ impl Linear {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let bias = &weights[self.bias_offset()..][..outputs];
         y.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-        let block = BLOCK / outputs.min(WIDTH);
+        let most = BLOCK / outputs.min(WIDTH);
+        let block = inputs.div_ceil(inputs.div_ceil(most));
         for first in (0..inputs).step_by(block) {
             let left = Dense { values: &x[first..], stride: inputs, length: block.min(inputs - first) };
             let right = Panels { values: &weights[self.offset..], depth: inputs, first, columns: outputs };
@@ -44,7 +45,10 @@ impl Linear {
             registers.dispatch(ByRuns { left, rows, right, target, sum: Sum::Continued });
         }
         if self.relu {
-            registers.dispatch(|| y.iter_mut().for_each(|y| *y = rectified(*y)));
+            registers.run(
+                #[inline(always)]
+                || y.iter_mut().for_each(|y| *y = rectified(*y)),
+            );
         }
     }
 
@@ -55,9 +59,10 @@ impl Linear {
         let Backward { registers, x, y, slope_y, mut slope_x, rows } = pass;
         let (inputs, outputs) = (self.inputs, self.outputs);
         if self.relu {
-            registers.dispatch(|| {
-                slope_y.iter_mut().zip(y).for_each(|(slope, &y)| *slope = if y <= 0.0 { 0.0 } else { *slope })
-            });
+            registers.run(
+                #[inline(always)]
+                || slope_y.iter_mut().zip(y).for_each(|(slope, &y)| *slope = if y <= 0.0 { 0.0 } else { *slope }),
+            );
         }
         let slopes = sized(&mut scratch.panels, rows * outputs + WIDTH);
         panels_of(slope_y, rows, outputs, slopes);
@@ -76,17 +81,27 @@ impl Linear {
                     slope_x[first..first + length].iter_mut().zip(column).for_each(|(slope, &part)| *slope = part);
                 }
             }
-            for (column, count) in pieces(outputs, 2) {
+            let plain = learner.plain_rate();
+            // A gradient that stands anywhere must pass through the first-level cache; one in registers need not.
+            let panels = if plain.is_some() { outputs / WIDTH } else { 2 };
+            for (column, count) in pieces(outputs, panels.max(1)) {
                 let width = WIDTH.min(count);
-                let gradient = sized(&mut scratch.gradient, length * count + WIDTH);
                 let left = Dense { values: &x[first..], stride: inputs, length: rows };
                 let right = Panels { values: &slopes[column * rows..], depth: rows, first: 0, columns: count };
-                let (place, panel_stride) = (Place::Stride(width), length * WIDTH);
+                let place = Place::Stride(width);
+                let offset = self.offset + column * inputs + first * width;
+                if let Some(rate) = plain {
+                    let (values, panel_stride) = (&mut learner.weights[offset..], inputs * WIDTH);
+                    let target = Target { values, place, panel_stride, overlapping: false };
+                    registers.dispatch(ByColumns { left, rows: length, right, target, sum: Sum::Descended(rate) });
+                    continue;
+                }
+                let gradient = sized(&mut scratch.gradient, length * count + WIDTH);
+                let panel_stride = length * WIDTH;
                 let target = Target { values: &mut *gradient, place, panel_stride, overlapping: true };
                 registers.dispatch(ByColumns { left, rows: length, right, target, sum: Sum::Fresh });
                 for (panel, gradient) in gradient[..length * count].chunks_exact_mut(length * width).enumerate() {
-                    let column = column + panel * WIDTH;
-                    learner.learn(self.offset + column * inputs + first * width, gradient);
+                    learner.learn(offset + panel * WIDTH * inputs, gradient);
                 }
             }
         }

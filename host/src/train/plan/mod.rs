@@ -17,7 +17,6 @@ mod operands;
 mod order;
 mod patches;
 mod pool;
-mod registers;
 mod scratch;
 #[cfg(test)]
 pub(super) mod tests;
@@ -118,7 +117,10 @@ impl PlanTrainer {
         self.labels.extend(rows.iter().map(|&row| examples.labels[row as usize]));
         let (registers, width) = (self.network.registers, self.data.width());
         let features = self.network.features(rows.len());
-        registers.dispatch(|| examples.features.gather(rows, width, features));
+        registers.run(
+            #[inline(always)]
+            || examples.features.gather(rows, width, features),
+        );
         self.network.forward(&self.weights, rows.len(), statistics);
     }
 
@@ -128,10 +130,15 @@ impl PlanTrainer {
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let (logits, slopes) = self.network.logits_and_slopes(rows.len());
         let scale = 1.0 / rows.len() as f64;
-        let each = logits.chunks_exact(outputs).zip(slopes.chunks_exact_mut(outputs)).zip(&self.labels);
         let loss =
             |((logits, slope), &label): ((&[f32], &mut [f32]), &u32)| row_loss(logits, label, Some((slope, scale)));
-        let loss_sum = registers.dispatch(|| each.map(loss).sum::<f64>());
+        let loss_sum = registers.run(
+            #[inline(always)]
+            || {
+                let each = logits.chunks_exact(outputs).zip(slopes.chunks_exact_mut(outputs)).zip(&self.labels);
+                each.map(loss).sum::<f64>()
+            },
+        );
         let PlanTrainer { network, weights, velocity, gradient, .. } = self;
         let mut learner = Learner { registers: network.registers, update, weights, velocity, gradient };
         network.backward(rows.len(), &mut learner);
@@ -171,8 +178,12 @@ impl Trainer for PlanTrainer {
         Ok(report)
     }
 
-    fn evaluate(&mut self, weights: &[f32], part: Part, rows: &[u32]) -> Result<Score> {
+    fn receive(&mut self, weights: &[f32]) -> Result<()> {
         self.load(weights);
+        Ok(())
+    }
+
+    fn score(&mut self, part: Part, rows: &[u32]) -> Result<Score> {
         let outputs = self.network.outputs();
         let mut score = Score::default();
         for rows in rows.chunks(EVALUATION_BATCH) {

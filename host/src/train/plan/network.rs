@@ -11,8 +11,8 @@ use super::norm::{Forward, Norm, Statistics, Trace};
 use super::order::Order;
 use super::patches::{Form, Input};
 use super::pool::Pool;
-use super::registers::Registers;
 use super::scratch::Scratch;
+use crate::registers::Registers;
 use std::ops::Range;
 
 /// A layer with what is fused into it.

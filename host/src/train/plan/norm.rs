@@ -13,8 +13,8 @@
 use super::learner::Learner;
 use super::linear::Backward;
 use super::pool::Pool;
-use super::registers::Registers;
 use super::scratch::{Scratch, sized};
+use crate::registers::Registers;
 use crate::train::{NORM_EPSILON, NORM_MOMENTUM};
 
 #[derive(Clone, Debug)]
@@ -62,17 +62,23 @@ impl Norm {
         let Forward { registers, weights, x, y, choices } = pass;
         let [gamma, beta, running_mean, running_variance] = self.parameters(weights);
         match statistics {
-            Statistics::OfBatch => registers.dispatch(|| trace.measure(x, self.pool.channels)),
+            Statistics::OfBatch => registers.run(
+                #[inline(always)]
+                || trace.measure(x, self.pool.channels),
+            ),
             Statistics::Running => trace.take(running_mean, running_variance),
         }
         trace.prepare(gamma);
         let normal = sized(&mut scratch.pixels, self.input_len());
         let images = x.chunks_exact(self.input_len()).zip(y.chunks_exact_mut(self.pool.output_len()));
         for ((x, y), choices) in images.zip(choices.chunks_exact_mut(self.pool.choices())) {
-            registers.dispatch(|| {
-                trace.normalise(x, normal);
-                self.pool.forward(normal, beta, y, choices);
-            });
+            registers.run(
+                #[inline(always)]
+                || {
+                    trace.normalise(x, normal);
+                    self.pool.forward(normal, beta, y, choices);
+                },
+            );
         }
     }
 
@@ -100,11 +106,14 @@ impl Norm {
         let above = slope_y.chunks_exact(self.pool.output_len()).zip(choices.chunks_exact(self.pool.choices()));
         for ((x, slope_x), (slope_y, choices)) in images.zip(above) {
             image_slopes.fill(0.0);
-            registers.dispatch(|| {
-                self.pool.backward(slope_y, choices, slope_x, image_slopes);
-                add(slopes, image_slopes);
-                add_products(products, x, slope_x, &trace.centre);
-            });
+            registers.run(
+                #[inline(always)]
+                || {
+                    self.pool.backward(slope_y, choices, slope_x, image_slopes);
+                    add(slopes, image_slopes);
+                    add_products(products, x, slope_x, &trace.centre);
+                },
+            );
         }
         let count = (x.len() / channels) as f64;
         let gradient = sized(gradient, 4 * channels);
@@ -118,7 +127,10 @@ impl Norm {
             mean_slope[channel] = (slopes[channel] / count) as f32;
             pull[channel] = (products[channel] * inverse * inverse / count) as f32;
         }
-        registers.dispatch(|| trace.slopes_of_inputs(x, slope_x, mean_slope, pull));
+        registers.run(
+            #[inline(always)]
+            || trace.slopes_of_inputs(x, slope_x, mean_slope, pull),
+        );
         learner.learn(self.offset, gradient);
         self.advance(trace, count, learner.weights);
     }

@@ -2,10 +2,10 @@
 
 mod norms;
 
-use super::registers::Registers;
 use super::{Layer, Layers, PlanTrainer};
 use crate::config::{self, ModelName};
 use crate::data::{Dataset, Examples, Features};
+use crate::registers::Registers;
 use crate::train::{
     BatchOrder, BurnModel, EVALUATION_BATCH, Layout, LocalModel, LocalReport, LocalTask, Model, Part, TensorInfo,
     TensorRole, Term, Trainer, model_from_config, model_through_burn,

@@ -12,12 +12,13 @@
 
 use pulp::{Simd, WithSimd};
 use std::array::from_fn;
+use std::ops::Range;
 
 /// Columns of a panel. Whoever holds a right factor leaves as many elements of room behind it.
 pub const WIDTH: usize = 16;
 
 /// What a sum begins with, and what becomes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Sum {
     /// From zero; overwrites its place.
     Fresh,
@@ -25,6 +26,8 @@ pub enum Sum {
     Continued,
     /// From zero; added to its place when it is complete.
     Added,
+    /// From zero; when it is complete, its product with this rate is taken from its place.
+    Descended(f32),
 }
 
 /// A left factor whose rows lie in runs: for each segment of the inner index, every row has one of the same length.
@@ -111,18 +114,18 @@ struct Part<'a, A> {
     overlapping: bool,
 }
 
-/// The tile function for a number of rows that is known at run time only.
-macro_rules! tile_of {
-    ($rows:expr, [$($n:literal)*], $tile:ident, $vectors:literal, $arguments:tt) => {
+/// The tiles' function for a height that is known at run time only.
+macro_rules! tiles_of {
+    ($rows:expr, [$($n:literal)*], $tiles:ident, $vectors:literal, $arguments:tt) => {
         match $rows {
-            $($n => $tile::<S, A, $n, $vectors> $arguments,)*
+            $($n => $tiles::<S, A, $n, $vectors> $arguments,)*
             _ => unreachable!("a tile has at most as many rows as the registers allow"),
         }
     };
 }
 
 macro_rules! product {
-    ($product:ident, $left:ident, $tile:ident) => {
+    ($product:ident, $left:ident, $tiles:ident) => {
         impl<A: $left> WithSimd for $product<'_, A> {
             type Output = ();
 
@@ -130,27 +133,23 @@ macro_rules! product {
             fn with_simd<S: Simd>(self, simd: S) {
                 let Panels { values, depth, first, columns } = self.right;
                 let Target { values: out, place, panel_stride, overlapping } = self.target;
+                let runs = runs_of_tiles(self.rows, const { most_rows::<S>() });
                 for (panel, column) in (0..columns).step_by(WIDTH).enumerate() {
                     let width = WIDTH.min(columns - column);
                     let right = &values[column * depth + first * width..];
                     let part = Part { left: self.left, right, width, sum: self.sum, overlapping };
                     let out = &mut out[panel * panel_stride..];
-                    let mut row = 0;
-                    while row < self.rows {
-                        // Tiles of nearly equal heights, with as many sums as the registers hold: at least eight hide
-                        // the latency of a multiply-add. What does not apply to `S` is not compiled for it.
-                        let left = self.rows - row;
-                        let rows = left.div_ceil(left.div_ceil(const { most_rows::<S>() }));
+                    for (rows, height) in runs.clone() {
+                        // What does not apply to `S` is not compiled for it.
                         if const { S::F32_LANES == 16 } {
-                            tile_of!(rows, [1 2 3 4 5 6 7 8 9 10 11 12], $tile, 1, (simd, &part, row, out, place));
+                            tiles_of!(height, [1 2 3 4 5 6 7 8 9 10 11 12], $tiles, 1, (simd, &part, rows, out, place));
                         } else if const { S::F32_LANES == 8 } {
-                            tile_of!(rows, [1 2 3 4 5 6], $tile, 2, (simd, &part, row, out, place));
+                            tiles_of!(height, [1 2 3 4 5 6], $tiles, 2, (simd, &part, rows, out, place));
                         } else if const { S::F32_LANES == 4 } {
-                            tile_of!(rows, [1 2 3 4 5 6], $tile, 4, (simd, &part, row, out, place));
+                            tiles_of!(height, [1 2 3 4 5 6], $tiles, 4, (simd, &part, rows, out, place));
                         } else {
-                            tile_of!(rows, [1], $tile, 16, (simd, &part, row, out, place));
+                            tiles_of!(height, [1], $tiles, 16, (simd, &part, rows, out, place));
                         }
-                        row += rows;
                     }
                 }
             }
@@ -158,6 +157,16 @@ macro_rules! product {
     };
 }
 
+/// Rows that are cut into tiles of one height, and that height, for as many tiles as `most` rows of each ask for: two
+/// heights that differ by one, since the more sums there are, the better they hide the latency of a multiply-add.
+fn runs_of_tiles(rows: usize, most: usize) -> impl Iterator<Item = (Range<usize>, usize)> + Clone {
+    let tiles = rows.div_ceil(most).max(1);
+    let (height, higher) = (rows / tiles, rows % tiles);
+    let split = higher * (height + 1);
+    [(0..split, height + 1), (split..rows, height)].into_iter().filter(|(rows, _)| !rows.is_empty())
+}
+
+/// With as many sums as the registers hold.
 const fn most_rows<S: Simd>() -> usize {
     match S::F32_LANES {
         16 => 12,
@@ -178,8 +187,36 @@ pub fn pieces(columns: usize, most: usize) -> impl Iterator<Item = (usize, usize
     })
 }
 
-product!(ByRuns, Runs, tile_of_runs);
-product!(ByColumns, Columns, tile_of_columns);
+product!(ByRuns, Runs, tiles_of_runs);
+product!(ByColumns, Columns, tiles_of_columns);
+
+/// Tiles of `R` rows each, which `rows` are a multiple of.
+#[inline(always)]
+fn tiles_of_runs<S: Simd, A: Runs, const R: usize, const V: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    rows: Range<usize>,
+    out: &mut [f32],
+    place: Place<'_>,
+) {
+    for row in rows.step_by(R) {
+        tile_of_runs::<S, A, R, V>(simd, part, row, out, place);
+    }
+}
+
+/// As [`tiles_of_runs`].
+#[inline(always)]
+fn tiles_of_columns<S: Simd, A: Columns, const R: usize, const V: usize>(
+    simd: S,
+    part: &Part<'_, A>,
+    rows: Range<usize>,
+    out: &mut [f32],
+    place: Place<'_>,
+) {
+    for row in rows.step_by(R) {
+        tile_of_columns::<S, A, R, V>(simd, part, row, out, place);
+    }
+}
 
 /// `R` rows, each in `V` vectors.
 type Sums<S, const R: usize, const V: usize> = [[<S as Simd>::f32s; V]; R];
@@ -274,7 +311,7 @@ fn begin<S: Simd, A, const R: usize, const V: usize>(
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
     if part.sum == Sum::Continued {
         for r in 0..R {
-            sums[r] = load::<S, V>(&out[places[r]..][..part.width]);
+            sums[r] = load::<S, V>(simd, &out[places[r]..][..part.width]);
         }
     }
     sums
@@ -290,44 +327,62 @@ fn end<S: Simd, A, const R: usize, const V: usize>(
 ) {
     if part.sum == Sum::Added {
         for r in 0..R {
-            let before = load::<S, V>(&out[places[r]..][..part.width]);
+            let before = load::<S, V>(simd, &out[places[r]..][..part.width]);
             for v in 0..V {
                 sums[r][v] = simd.add_f32s(before[v], sums[r][v]);
             }
         }
     }
-    for r in 0..R {
-        let out = &mut out[places[r]..];
-        if part.width == WIDTH || part.overlapping {
-            store::<S, V>(&mut out[..V * S::F32_LANES], sums[r]);
-        } else {
-            let mut whole = [0.0; WIDTH];
-            store::<S, V>(&mut whole[..V * S::F32_LANES], sums[r]);
-            out[..part.width].copy_from_slice(&whole[..part.width]);
+    if let Sum::Descended(rate) = part.sum {
+        let rate = simd.splat_f32s(rate);
+        for r in 0..R {
+            let before = load::<S, V>(simd, &out[places[r]..][..part.width]);
+            for v in 0..V {
+                sums[r][v] = simd.sub_f32s(before[v], simd.mul_f32s(rate, sums[r][v]));
+            }
         }
+    }
+    for r in 0..R {
+        let width = if part.overlapping { WIDTH } else { part.width };
+        store::<S, V>(simd, &mut out[places[r]..][..width], sums[r]);
     }
 }
 
+/// As many elements as `values` has of a row of a panel.
 #[inline(always)]
 #[expect(clippy::manual_memcpy, reason = "a copy of the array would keep the sums in memory")]
-fn store<S: Simd, const V: usize>(values: &mut [f32], vectors: [S::f32s; V]) {
-    let places = S::as_mut_simd_f32s(values).0;
+fn store<S: Simd, const V: usize>(simd: S, values: &mut [f32], vectors: [S::f32s; V]) {
+    if values.len() == WIDTH {
+        let places = S::as_mut_simd_f32s(values).0;
+        for v in 0..V {
+            places[v] = vectors[v];
+        }
+        return;
+    }
     for v in 0..V {
-        places[v] = vectors[v];
+        let (first, end) = part_of_vector::<S>(v, values.len());
+        simd.partial_store_f32s(&mut values[first..end], vectors[v]);
     }
 }
 
 /// A row of a panel in whole vectors, with zeros behind it.
 #[inline(always)]
-fn load<S: Simd, const V: usize>(values: &[f32]) -> [S::f32s; V] {
+fn load<S: Simd, const V: usize>(simd: S, values: &[f32]) -> [S::f32s; V] {
     if values.len() == WIDTH {
         let vectors = S::as_simd_f32s(values).0;
         return from_fn(|v| vectors[v]);
     }
-    let mut whole = [0.0; WIDTH];
-    whole[..values.len()].copy_from_slice(values);
-    let vectors = S::as_simd_f32s(&whole).0;
-    from_fn(|v| vectors[v])
+    from_fn(|v| {
+        let (first, end) = part_of_vector::<S>(v, values.len());
+        simd.partial_load_f32s(&values[first..end])
+    })
+}
+
+/// Where vector `v` of a row of `len` elements begins and ends.
+#[inline(always)]
+fn part_of_vector<S: Simd>(v: usize, len: usize) -> (usize, usize) {
+    let first = len.min(v * S::F32_LANES);
+    (first, len.min(first + S::F32_LANES))
 }
 
 #[cfg(test)]

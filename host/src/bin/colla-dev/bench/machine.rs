@@ -1,7 +1,8 @@
 //! On what was measured: processor, its measured peak, operating system, commit.
 
 use anyhow::{Context, Result, ensure};
-use pulp::{Arch, Simd, WithSimd};
+use colla::registers::Registers;
+use pulp::{Simd, WithSimd};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::hint::black_box;
@@ -61,7 +62,7 @@ fn commit(root: &Path) -> Result<String> {
 fn fma_peak() -> f64 {
     let rate = |_| {
         let start = Instant::now();
-        let operations = Arch::new().dispatch(Chains);
+        let operations = Registers::widest().dispatch(Chains);
         operations / start.elapsed().as_secs_f64() / 1e9
     };
     (0..200).map(rate).fold(0.0, f64::max)

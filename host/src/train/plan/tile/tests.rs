@@ -1,7 +1,7 @@
 //! The order that the module states, held bit for bit to a plain loop on every kind of registers at hand.
 
+use crate::registers::Registers;
 use crate::train::plan::operands::{Dense, panels_of};
-use crate::train::plan::registers::Registers;
 use crate::train::plan::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH};
 use pulp::{Arch, Simd, WithSimd};
 
@@ -76,7 +76,7 @@ fn every_width_of_registers_gives_the_bits_of_a_plain_loop_of_multiply_adds() {
         let mut panels = vec![f32::NAN; depth * columns + WIDTH];
         panels_of(&b, depth, columns, &mut panels);
         let columns_of_a = transposed(&a, depth);
-        for sum in [Sum::Fresh, Sum::Continued, Sum::Added] {
+        for sum in [Sum::Fresh, Sum::Continued, Sum::Added, Sum::Descended(0.3)] {
             let chain = |i: usize, j: usize, start: f32| {
                 (0..depth).fold(start, |s, k| a[i * depth + k].mul_add(b[k * columns + j], s))
             };
@@ -85,11 +85,12 @@ fn every_width_of_registers_gives_the_bits_of_a_plain_loop_of_multiply_adds() {
                     Sum::Fresh => chain(at / columns, at % columns, 0.0),
                     Sum::Continued => chain(at / columns, at % columns, before[at]),
                     Sum::Added => before[at] + chain(at / columns, at % columns, 0.0),
+                    Sum::Descended(rate) => before[at] - rate * chain(at / columns, at % columns, 0.0),
                 })
                 .collect();
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            // A sum that is added at its end is not cut.
-            let cuts = if sum == Sum::Added { vec![0] } else { vec![0, depth / 3] };
+            // A sum that meets its place at its end is not cut.
+            let cuts = if matches!(sum, Sum::Fresh | Sum::Continued) { vec![0, depth / 3] } else { vec![0] };
             for (cut, by_runs) in cuts.into_iter().flat_map(|cut| [(cut, true), (cut, false)]) {
                 on_every_arch(|arch, run| {
                     let mut result = before.clone();

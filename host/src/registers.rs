@@ -1,7 +1,8 @@
-//! The vector registers that products run in: the widest of the processor.
+//! The vector registers that inner loops run in: the widest of the processor.
 //!
-//! Where in the flow: chosen once per network, and passed to whatever works on many values at once. What it never does:
-//! change a result.
+//! Where in the flow: below training and strategies; found once, and passed to whatever works on many values at once.
+//! What it never does: change a result.
+//!
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -17,6 +18,7 @@ pub enum Registers {
 }
 
 impl Registers {
+    /// The widest that this processor has.
     pub fn widest() -> Self {
         let found = Arch::new();
         #[cfg(target_arch = "x86_64")]
@@ -36,5 +38,24 @@ impl Registers {
             #[cfg(target_arch = "x86_64")]
             Registers::Avx2(avx2) => Simd::vectorize(avx2, op),
         }
+    }
+
+    /// Runs `f` in code that was compiled for these registers, if it is `#[inline(always)]` and so is what it calls: what
+    /// stays a function of its own is compiled for those that every processor of the architecture has.
+    #[inline(always)]
+    pub fn run<R, F: FnMut() -> R>(self, f: F) -> R {
+        self.dispatch(Inlined(f))
+    }
+}
+
+/// Called as `FnMut`: what calls a closure that borrows as `FnOnce` is a function that nobody can ask to be inlined.
+struct Inlined<F>(F);
+
+impl<R, F: FnMut() -> R> WithSimd for Inlined<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, _: S) -> R {
+        (self.0)()
     }
 }
