@@ -8,7 +8,7 @@ use super::wat::{
 use colla_plugin_sdk::Map;
 use serde_json::Value;
 
-const SHIPPED: [&str; 52] = [
+const SHIPPED: [&str; 53] = [
     "fedavg",
     "fedavg-rows",
     "q-fedavg",
@@ -17,6 +17,7 @@ const SHIPPED: [&str; 52] = [
     "fedprox",
     "scaffold",
     "ditto",
+    "fedbn",
     "feddyn",
     "fedavgm",
     "fedadam",

@@ -1,6 +1,6 @@
 //! The WASM and the native form of one source agree bit for bit.
 
-use super::support::{Lab, native, small};
+use super::support::{Lab, SMALL, SMALL_NORMED, native, small};
 
 #[test]
 fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
@@ -35,6 +35,7 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
         "qsgd:bits=5,error-feedback=true",
         "scaffold:server-learning-rate=0.8",
         "ditto:lambda=0.3",
+        "fedbn",
         "feddyn:alpha=0.3",
         "powersgd:rank=1,error-feedback=true",
         "standardize",
@@ -72,7 +73,8 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
             "bulyan" => &["--set", "federation.fraction-train=0.5"],
             _ => &[],
         };
-        let run = |form: &str, more: &[&str]| lab.weights(&format!("{name}-{form}"), &small(&[others, more].concat()));
+        let base = if name == "fedbn" { SMALL_NORMED } else { SMALL };
+        let run = |form: &str, more: &[&str]| lab.weights(&format!("{name}-{form}"), &[base, others, more].concat());
         let wasm = run("wasm", &["--plugin", plugin]);
         let native = run("native", &["--plugin", &file, &allow]);
         assert_eq!(wasm, native, "{plugin}");

@@ -114,6 +114,21 @@ pub const SMALL: &[&str] = &[
     "train.local-epochs=1",
 ];
 
+/// The same for a model with normalisation layers.
+pub const SMALL_NORMED: &[&str] = &[
+    "--quiet",
+    "--set",
+    "federation.num-server-rounds=3",
+    "--set",
+    "partition.num-clients=20",
+    "--set",
+    "federation.fraction-train=0.3",
+    "--set",
+    "model.name=\"cnn-bn\"",
+    "--set",
+    "train.local-epochs=1",
+];
+
 /// [`SMALL`] and more arguments.
 pub fn small<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [SMALL, more].concat()

@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
         let stages = roster.stages(&initial);
         let downlink = |spec| Downlink::new(spec, config.seed, layout, &initial);
         let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
-        let client_plugins = ClientPlugins::new(&roster, &initial)?;
+        let client_plugins = ClientPlugins::new(&roster, layout, &initial)?;
         let state_memory = (config.host.state_memory as u64) << 20;
         client_state(config, &roster, &client_plugins, partition.train.num_clients(), layout.len())
             .check(state_memory)?;

@@ -21,22 +21,23 @@ pub enum Term {
     ClipGrad { max_norm: f64 },
     /// The configured learning rate times `factor`.
     LearningRateScale { factor: f64 },
+    /// Normalisation layers, running statistics included, that stay the client's own: its values in a client slot of
+    /// shape `norm` stand in the place of those of `w₀` when training starts, what they become is kept there, and
+    /// nothing of them is uploaded. Of the uploaded phase alone.
+    Personal { slot: &'static str },
 }
 
 impl Term {
     fn encode(self) -> Map {
-        let (term, name, value) = match self {
-            Term::Prox { mu } | Term::ProxToward { mu, .. } => ("prox", "mu", mu),
-            Term::Linear { scale, .. } => ("linear", "scale", scale),
-            Term::L2 { lambda } => ("l2", "lambda", lambda),
-            Term::ClipGrad { max_norm } => ("clip-grad", "max_norm", max_norm),
-            Term::LearningRateScale { factor } => ("learning-rate-scale", "factor", factor),
-        };
-        let term = Map::new().with("term", term).with(name, value);
+        let named = |term: &str| Map::new().with("term", term);
         match self {
-            Term::ProxToward { slot, .. } => term.with("toward", slot),
-            Term::Linear { slot, .. } => term.with("slot", slot),
-            _ => term,
+            Term::Prox { mu } => named("prox").with("mu", mu),
+            Term::ProxToward { slot, mu } => named("prox").with("mu", mu).with("toward", slot),
+            Term::Linear { slot, scale } => named("linear").with("scale", scale).with("slot", slot),
+            Term::L2 { lambda } => named("l2").with("lambda", lambda),
+            Term::ClipGrad { max_norm } => named("clip-grad").with("max_norm", max_norm),
+            Term::LearningRateScale { factor } => named("learning-rate-scale").with("factor", factor),
+            Term::Personal { slot } => named("personal").with("slot", slot),
         }
     }
 }
@@ -107,6 +108,7 @@ mod tests {
             Term::LearningRateScale { factor: 4.0 },
             Term::ProxToward { slot: "own", mu: 5.0 },
             Term::Linear { slot: "c", scale: -1.0 },
+            Term::Personal { slot: "norms" },
         ]);
         let message = plan.encode();
         let [Value::Map(phase)] = message.list("phases").unwrap() else { panic!("one phase") };
@@ -118,6 +120,7 @@ mod tests {
             number("learning-rate-scale", "factor", 4.0),
             number("prox", "mu", 5.0).with("toward", "own"),
             number("linear", "scale", -1.0).with("slot", "c"),
+            Map::new().with("term", "personal").with("slot", "norms"),
         ];
         assert_eq!(phase.list("terms").unwrap(), terms.map(Value::Map));
     }

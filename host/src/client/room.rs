@@ -5,17 +5,16 @@
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 
-/// The most that a run may keep: `vectors` of `len` values for each of `clients` clients.
+/// The most that a run may keep: so many values for each of so many clients.
 #[derive(Clone, Copy, Debug)]
 pub struct WorstCase {
-    pub vectors: usize,
+    pub values: usize,
     pub clients: usize,
-    pub len: usize,
 }
 
 impl WorstCase {
     pub fn bytes(&self) -> u64 {
-        [self.vectors, self.clients, self.len].iter().fold(4, |bytes, &n| bytes.saturating_mul(n as u64))
+        [self.values, self.clients].iter().fold(4, |bytes, &n| bytes.saturating_mul(n as u64))
     }
 
     /// `limit_bytes`: how much of it stays in memory. Where the system does not say how much is available, nothing is
@@ -28,11 +27,11 @@ impl WorstCase {
         let in_memory = self.bytes().min(limit_bytes);
         match available {
             Some(available) if in_memory > available => {
-                let WorstCase { vectors, clients, len } = self;
+                let WorstCase { values, clients } = self;
                 Err(Fault::new(
                     Kind::Data,
                     format!(
-                        "client state — up to {vectors} vectors of {len} values for each of {clients} clients, {in_memory} bytes of it in memory, \
+                        "client state — up to {values} values for each of {clients} clients, {in_memory} bytes of it in memory, \
                          where {available} are available; lower `host.state-memory`, beyond which state goes to a file"
                     ),
                 ))
@@ -57,18 +56,18 @@ mod tests {
 
     #[test]
     fn what_stays_in_memory_is_held_against_what_is_available() {
-        // 2 · 100 · 1000 · 4 bytes = 800,000.
-        let worst = WorstCase { vectors: 2, clients: 100, len: 1000 };
+        // 2000 · 100 · 4 bytes = 800,000.
+        let worst = WorstCase { values: 2000, clients: 100 };
         assert_eq!(worst.bytes(), 800_000);
         worst.check_against(u64::MAX, Some(800_000)).unwrap();
         worst.check_against(1000, Some(1000)).unwrap();
         worst.check_against(u64::MAX, None).unwrap();
         let error = worst.check_against(u64::MAX, Some(799_999)).unwrap_err();
         assert_eq!(exit_code(&error), 4);
-        for part in ["2 vectors of 1000 values", "100 clients", "800000 bytes", "799999", "`host.state-memory`"] {
+        for part in ["2000 values", "100 clients", "800000 bytes", "799999", "`host.state-memory`"] {
             assert!(error.to_string().contains(part), "{part} is not in {error}");
         }
-        let endless = WorstCase { vectors: usize::MAX, clients: 3, len: 5 };
+        let endless = WorstCase { values: usize::MAX, clients: 3 };
         assert_eq!(endless.bytes(), u64::MAX);
     }
 

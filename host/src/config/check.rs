@@ -64,6 +64,7 @@ impl Config {
             }
             ModelName::Logistic => "logistic",
             ModelName::Cnn => "cnn",
+            ModelName::CnnBn => "cnn-bn",
         };
         Err(wrong(format!(
             "config `model.hidden = {hidden:?}` and `model.name = \"{name}\"`: only an `mlp` has hidden layers to size; \
@@ -247,7 +248,7 @@ mod tests {
 
     #[test]
     fn hidden_layers_of_a_model_without_any_are_refused() {
-        for (name, word) in [(ModelName::Logistic, "logistic"), (ModelName::Cnn, "cnn")] {
+        for (name, word) in [(ModelName::Logistic, "logistic"), (ModelName::Cnn, "cnn"), (ModelName::CnnBn, "cnn-bn")] {
             check(
                 |c| (c.model.name, c.model.hidden) = (name, Some(vec![64])),
                 &format!(

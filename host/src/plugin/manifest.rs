@@ -320,6 +320,9 @@ pub enum StateShape {
     Model,
     /// A length for each piece, which the plugin gives at LAYOUT. Compressors only.
     Piece,
+    /// One element for each parameter of the model's normalisation layers, in flat order. Role client only: what the term
+    /// `personal` keeps.
+    Norm,
 }
 
 impl StateShape {
@@ -328,6 +331,7 @@ impl StateShape {
         match self {
             StateShape::Model => "model",
             StateShape::Piece => "piece",
+            StateShape::Norm => "norm",
         }
     }
 }

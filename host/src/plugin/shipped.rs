@@ -24,6 +24,7 @@ static SHIPPED: &[(&str, &[u8])] = &[
     shipped_file!("scaffold"),
     shipped_file!("feddyn"),
     shipped_file!("ditto"),
+    shipped_file!("fedbn"),
     shipped_file!("fedavgm"),
     shipped_file!("fedadagrad"),
     shipped_file!("fedadam"),

@@ -31,7 +31,7 @@ pub(super) fn plan<'a>(
 ) -> Result<Vec<ClientTask<'a>>> {
     let task = |(slot, &client): (usize, &ClientId)| {
         let rows = partition.train.client(client.index());
-        let LocalPlan { upload, personal } = local::plan(roster, round, client, rows.len())?;
+        let LocalPlan { upload, own_tensors, personal } = local::plan(roster, round, client, rows.len())?;
         let (batch_size, steps) = steps(&config.train, upload.length, rows.len());
         let personal = personal.into_iter().map(|PersonalPhase { slot, stream, phase }| {
             let (_, steps) = self::steps(&config.train, phase.length, rows.len());
@@ -39,7 +39,9 @@ pub(super) fn plan<'a>(
         });
         let (weight, vector_weights) = (0.0, Vec::new());
         let (terms, personal) = (upload.terms, personal.collect());
-        Ok(ClientTask { slot, client, rows, steps, batch_size, terms, personal, weight, vector_weights })
+        let task =
+            ClientTask { slot, client, rows, steps, batch_size, terms, own_tensors, personal, weight, vector_weights };
+        Ok(task)
     };
     cohort.iter().enumerate().map(task).collect()
 }
@@ -99,6 +101,7 @@ pub(super) fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> Cl
         steps,
         batch_size,
         terms: Vec::new(),
+        own_tensors: None,
         personal: Vec::new(),
         weight: 0.0,
         vector_weights: Vec::new(),
@@ -138,5 +141,7 @@ pub(super) fn client_state(
     let slots_of_compressors = compressors.flat_map(|member| &member.plugin.manifest().state).count();
     let cohort = client::largest_cohort(&config.federation, num_clients);
     let clients = cohort.saturating_mul(config.federation.num_server_rounds).min(num_clients);
-    WorstCase { vectors: client_plugins.slots().count() + slots_of_compressors + residuals, clients, len }
+    let slots: usize = client_plugins.slots().map(|slot| slot.num_values(len)).sum();
+    let values = len.saturating_mul(slots_of_compressors + residuals).saturating_add(slots);
+    WorstCase { values, clients }
 }

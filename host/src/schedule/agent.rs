@@ -2,7 +2,7 @@
 
 use super::{
     AgentSpec, ClientReport, ClientTask, Evaluation, RoundJob, at_client,
-    client_side::{ClientSide, resolve},
+    client_side::{ClientSide, keep_own_tensors, own_tensors, resolve, start},
 };
 use crate::{
     client,
@@ -64,8 +64,8 @@ impl Agent {
     /// The uploaded phase: local weights into the buffer.
     fn train(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<(OpenSlots, LocalReport)> {
         let slots = open_slots(&self.spec, job, task)?;
-        let terms = resolve(&task.terms, &slots, job);
-        let local = self.trainer.train(&local_task(&self.spec, job, task, &terms), &mut self.update)?;
+        let (start, terms) = (start(&self.spec, job, task, &slots), resolve(&task.terms, &slots, job));
+        let local = self.trainer.train(&local_task(&self.spec, job, task, &start, &terms), &mut self.update)?;
         Ok((slots, local))
     }
 
@@ -90,7 +90,8 @@ impl Agent {
         mut slots: OpenSlots,
         local: LocalReport,
     ) -> Result<ClientReport> {
-        let loss_before = if self.spec.loss_before { self.loss_before(job, task)? } else { 0.0 };
+        let loss_before = if self.spec.loss_before { self.loss_before(job, task, &slots)? } else { 0.0 };
+        keep_own_tensors(&self.spec, job, task, &mut self.update, &mut slots)?;
         self.side.trained(&self.update);
         self.subtract(job.weights);
         // Where rows are kept, values may have any size; a sum rounds to a grid that is made for this bound.
@@ -99,7 +100,7 @@ impl Agent {
             Collect::Rows(_) | Collect::Keep(_) => f32::MAX,
         };
         self.check("local training", bound)?;
-        let base = local_task(&self.spec, job, task, &[]);
+        let base = local_task(&self.spec, job, task, job.weights, &[]);
         self.side.train_personal(self.trainer.as_mut(), &self.spec, &base, job, task, &mut slots)?;
         // Vectors are always summed.
         let vector_bound = self.spec.update_bound as f32;
@@ -107,6 +108,10 @@ impl Agent {
         let states = &*self.spec.clients;
         let upload = Upload { round: job.round, client: task.client, received: job.weights, states };
         let upload_bytes = self.stages.transfer(&mut self.update, &upload)?;
+        if let Some((_, tensors)) = own_tensors(&self.spec, task) {
+            // Zeros, whatever the stages made of them.
+            tensors.clear(&mut self.update);
+        }
         self.check("the stages", bound)?;
         let vector_bytes = self.side.transfer(&mut self.stages, &upload, vector_bound)?;
         match job.collect {
@@ -156,8 +161,10 @@ impl Agent {
         }
     }
 
-    fn loss_before(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>) -> Result<f64> {
-        let score = self.trainer.evaluate(job.weights, Part::Train, task.rows)?;
+    /// Of the weights that training started from.
+    fn loss_before(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>, slots: &OpenSlots) -> Result<f64> {
+        let start = start(&self.spec, job, task, slots);
+        let score = self.trainer.evaluate(&start, Part::Train, task.rows)?;
         Ok(score.loss_sum / score.rows as f64)
     }
 
@@ -205,7 +212,7 @@ impl Agent {
     /// them in once.
     pub fn evaluate(&mut self, weights: &[f32], of: &Evaluation<'_>) -> Result<Score> {
         if let (Some(client), Some(slot)) = (of.personal, &self.spec.client_plugins.personal) {
-            let own = slot.values(client, weights, &self.spec.clients)?;
+            let own = slot.personal(client, weights, &self.spec.clients)?;
             self.measures_common = false;
             return self.trainer.evaluate(&own, of.part, of.rows);
         }
@@ -234,16 +241,17 @@ pub fn open_slots(spec: &AgentSpec, job: &RoundJob<'_>, task: &ClientTask<'_>) -
     }
 }
 
-/// A client's uploaded phase.
+/// A client's uploaded phase. `start`: as [`start`] says.
 pub fn local_task<'a>(
     spec: &AgentSpec,
-    job: &RoundJob<'a>,
+    job: &RoundJob<'_>,
     task: &'a ClientTask<'a>,
+    start: &'a [f32],
     terms: &'a [Term<&'a [f32]>],
 ) -> LocalTask<'a> {
     let train = &spec.train;
     LocalTask {
-        start: job.weights,
+        start,
         rows: task.rows,
         steps: task.steps,
         batch_size: task.batch_size,

@@ -1,7 +1,7 @@
-//! What an agent does for client plugins besides the terms of the uploaded phase: personal phases, CLIENT_END, and the
-//! transfer and the sums of the plugins' own vectors.
+//! What an agent does for client plugins besides the terms of the uploaded phase: tensors that stay the client's own,
+//! personal phases, CLIENT_END, and the transfer and the sums of the plugins' own vectors.
 //!
-//! Where in the flow: between local training and the fold of the update. Buffers live as long as the agent, values as
+//! Where in the flow: around local training, up to the fold of the update. Buffers live as long as the agent, values as
 //! long as one client. What it never does: keep a slot; the agent commits them once nothing can fail any more.
 
 use super::{AgentSpec, ClientTask, RoundJob};
@@ -10,14 +10,15 @@ use crate::{
     stages::{Stages, Upload},
     strategy::{
         client_end::{ClientEnd, Ended},
-        client_slots::OpenSlots,
+        client_slots::{ClientSlot, OpenSlots},
         grid::GridSum,
         local::SlotRef,
     },
-    train::{Layout, LocalReport, LocalTask, Term, Trainer},
+    train::{Layout, LocalReport, LocalTask, TensorSet, Term, Trainer},
     wire,
 };
 use anyhow::Result;
+use std::borrow::Cow;
 
 pub struct ClientSide {
     ends: Vec<ClientEnd>,
@@ -80,16 +81,7 @@ impl ClientSide {
             let personal = LocalTask { start, steps: phase.steps, terms: &terms, order, ..base.clone() };
             let mut trained = vec![0.0; start.len()];
             trainer.train(&personal, &mut trained)?;
-            if let Some(value) = trained.iter().find(|x| !x.is_finite()) {
-                let name = spec.client_plugins.slot_name(phase.slot);
-                return Err(Fault::new(
-                    Kind::Diverged,
-                    format!(
-                        "the personal model diverged — after training, an element of the slot `{name}` is {value}; lower `train.learning-rate`"
-                    ),
-                ));
-            }
-            slots.set(phase.slot, trained);
+            keep(spec.client_plugins.slot(phase.slot), trained, slots)?;
         }
         Ok(())
     }
@@ -156,6 +148,50 @@ impl ClientSide {
     pub fn take_sums(&mut self) -> Vec<Option<GridSum>> {
         self.vectors.iter_mut().map(|vector| vector.sum.take()).collect()
     }
+}
+
+/// Puts what training made of a client's own values into their slot. Errors: `Kind::Diverged` if it is no longer finite.
+fn keep(slot: &ClientSlot, trained: Vec<f32>, slots: &mut OpenSlots) -> Result<()> {
+    if let Some(value) = trained.iter().find(|x| !x.is_finite()) {
+        let name = &slot.name;
+        return Err(Fault::new(
+            Kind::Diverged,
+            format!(
+                "the personal model diverged — after training, an element of the slot `{name}` is {value}; lower `train.learning-rate`"
+            ),
+        ));
+    }
+    slots.set(slot.id, trained);
+    Ok(())
+}
+
+/// The tensors that stay the client's own, with their slot; `None` where all are common.
+pub fn own_tensors<'s>(spec: &'s AgentSpec, task: &ClientTask<'_>) -> Option<(&'s ClientSlot, &'s TensorSet)> {
+    let slot = spec.client_plugins.slot(task.own_tensors?);
+    Some((slot, slot.tensors()?))
+}
+
+/// What the uploaded phase starts from: the received weights, with the client's own tensors in their place.
+pub fn start<'a>(spec: &AgentSpec, job: &RoundJob<'a>, task: &ClientTask<'_>, slots: &OpenSlots) -> Cow<'a, [f32]> {
+    match own_tensors(spec, task) {
+        None => Cow::Borrowed(job.weights),
+        Some((slot, _)) => Cow::Owned(slot.model(slots.begun(slot.id).to_vec(), job.weights)),
+    }
+}
+
+/// Keeps what training made of the client's own tensors, and leaves the received ones in `local`, the local weights: for
+/// all that follows they are as they came, so nothing of them is uploaded.
+pub fn keep_own_tensors(
+    spec: &AgentSpec,
+    job: &RoundJob<'_>,
+    task: &ClientTask<'_>,
+    local: &mut [f32],
+    slots: &mut OpenSlots,
+) -> Result<()> {
+    let Some((slot, tensors)) = own_tensors(spec, task) else { return Ok(()) };
+    keep(slot, tensors.take(local), slots)?;
+    tensors.copy(job.weights, local);
+    Ok(())
 }
 
 /// Terms with the values of the slots that they name.

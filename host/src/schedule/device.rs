@@ -11,7 +11,7 @@ use super::{
     AgentSpec, ClientReport, ClientTask, Engine, Evaluation, Received, RoundJob,
     agent::{Agent, Trained, local_task, open_slots},
     at_client,
-    client_side::resolve,
+    client_side::{resolve, start},
     gather, longest_first,
 };
 use crate::{
@@ -59,9 +59,12 @@ impl DeviceEngine {
         };
         let slots: Vec<_> = stack.iter().map(open).collect::<Result<_>>()?;
         let terms: Vec<_> = stack.iter().zip(&slots).map(|(task, slots)| resolve(&task.terms, slots, job)).collect();
-        let tasks: Vec<_> = stack.iter().zip(&terms).map(|(task, terms)| local_task(spec, job, task, terms)).collect();
+        let starts: Vec<_> = stack.iter().zip(&slots).map(|(task, slots)| start(spec, job, task, slots)).collect();
+        let each = stack.iter().zip(&starts).zip(&terms);
+        let tasks: Vec<_> = each.map(|((task, start), terms)| local_task(spec, job, task, start, terms)).collect();
+        let common = starts.first().map_or(job.weights, |start| &**start);
         let mut weights = vec![vec![0.0; job.weights.len()]; stack.len()];
-        let reports: Vec<LocalReport> = trainer.train(job.weights, &tasks, &mut weights)?;
+        let reports: Vec<LocalReport> = trainer.train(common, &tasks, &mut weights)?;
         let trained = slots.into_iter().zip(weights).zip(reports);
         Ok(trained.map(|((slots, weights), report)| Trained { slots, weights, report }).collect())
     }
@@ -76,7 +79,10 @@ impl Engine for DeviceEngine {
         let batch_size = queue.iter().map(|task| task.batch_size).max().unwrap_or(1);
         let terms = queue.iter().any(|task| !task.terms.is_empty());
         let mut reports = Vec::with_capacity(queue.len());
-        for stack in queue.chunks(self.trainer.capacity(batch_size, terms)) {
+        // The clients of a stack start from the same weights.
+        let apart = queue.iter().any(|task| task.own_tensors.is_some());
+        let capacity = if apart { 1 } else { self.trainer.capacity(batch_size, terms) };
+        for stack in queue.chunks(capacity) {
             let before = reports.len();
             reports.extend(self.stack(job, stack, &mut |done| progress(before + done))?);
         }
@@ -132,6 +138,7 @@ mod tests {
             steps: 3 + slot as u64 % 5,
             batch_size: 10.min(rows.len()),
             terms: vec![Term::Prox { mu: 0.1 }],
+            own_tensors: None,
             personal: Vec::new(),
             weight: 1.0,
             vector_weights: Vec::new(),

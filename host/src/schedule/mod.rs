@@ -9,6 +9,8 @@ mod agent;
 mod client_side;
 mod device;
 mod sequential;
+#[cfg(test)]
+mod tests;
 mod threaded;
 
 use crate::{
@@ -63,6 +65,8 @@ pub struct ClientTask<'a> {
     /// At most `rows.len()`.
     pub batch_size: usize,
     pub terms: Vec<Term<SlotRef>>,
+    /// The slot with the tensors that stay the client's own, if some do.
+    pub own_tensors: Option<SlotId>,
     /// Trained after the uploaded phase, in this order.
     pub personal: Vec<PersonalTask>,
     /// Aggregation weight.

@@ -51,11 +51,13 @@ impl ClientEnd {
     /// `None` for a plugin that is not asked.
     pub fn new(client: &ClientPlugin, run_seed: u64, layout: &Layout) -> Result<Option<Self>> {
         let manifest = client.plugin.manifest();
-        if client.slots.is_empty() && manifest.vectors.is_empty() {
+        // A slot of some tensors is the term's that keeps them.
+        let slots: Vec<_> = client.slots.iter().filter(|slot| slot.tensors().is_none()).collect();
+        if slots.is_empty() && manifest.vectors.is_empty() {
             return Ok(None);
         }
         let frame = FRAME.min(layout.len());
-        let states = client.slots.len() + client.broadcast_slots;
+        let states = slots.len() + client.broadcast_slots;
         let payload = frame * (2 + states + manifest.vectors.len());
         let mut instance = open(&client.plugin, client.position, run_seed, payload, layout)?;
         let table = Span { buffer: instance.alloc(8 * end_table::LEN)?, start: 0, len: end_table::LEN };
@@ -69,7 +71,7 @@ impl ClientEnd {
             received: span()?,
             table,
             states: (0..states).map(|_| span()).collect::<Result<_>>()?,
-            slots: client.slots.iter().map(|slot| (slot.id, slot.name.clone())).collect(),
+            slots: slots.iter().map(|slot| (slot.id, slot.name.clone())).collect(),
             vectors: manifest.vectors.iter().map(|_| span()).collect::<Result<_>>()?,
             vector_names: manifest.vectors.iter().map(|vector| vector.name.clone()).collect(),
             instance,

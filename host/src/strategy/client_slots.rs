@@ -9,6 +9,7 @@ use crate::{
     client::{ClientId, ClientStates, SlotId},
     plugin::{Plugin, Role, StateScope, StateShape},
     stages::SlotInit,
+    train::{Layout, TensorSet},
 };
 use anyhow::Result;
 use std::sync::Arc;
@@ -19,12 +20,46 @@ pub struct ClientSlot {
     pub id: SlotId,
     pub name: String,
     init: SlotInit,
+    /// The tensors that the slot holds; `None`: the whole model.
+    tensors: Option<Arc<TensorSet>>,
 }
 
 impl ClientSlot {
-    /// The values of this slot for `client`, or those with which it would begin if `received` were sent to it now.
-    pub fn values(&self, client: ClientId, received: &[f32], states: &ClientStates) -> Result<Vec<f32>> {
-        Ok(states.slot(self.id, client)?.unwrap_or_else(|| self.init.values(received.len(), received)))
+    /// How many values it has in a model of `len` weights.
+    pub fn num_values(&self, len: usize) -> usize {
+        self.tensors.as_ref().map_or(len, |tensors| tensors.len())
+    }
+
+    /// The tensors that it holds, where that is not the whole model.
+    pub fn tensors(&self) -> Option<&TensorSet> {
+        self.tensors.as_deref()
+    }
+
+    /// What it begins with in a client that receives these weights.
+    fn first(&self, received: &[f32]) -> Vec<f32> {
+        let whole = self.init.values(received.len(), received);
+        match &self.tensors {
+            None => whole,
+            Some(tensors) => tensors.take(&whole),
+        }
+    }
+
+    /// The model that this slot makes of the received weights: `values` in the place of the tensors that it holds.
+    pub fn model(&self, values: Vec<f32>, received: &[f32]) -> Vec<f32> {
+        match &self.tensors {
+            None => values,
+            Some(tensors) => {
+                let mut whole = received.to_vec();
+                tensors.put(&values, &mut whole);
+                whole
+            }
+        }
+    }
+
+    /// The personal model of `client`, or that with which it would begin if `received` were sent to it now; P values.
+    pub fn personal(&self, client: ClientId, received: &[f32], states: &ClientStates) -> Result<Vec<f32>> {
+        let values = states.slot(self.id, client)?.unwrap_or_else(|| self.first(received));
+        Ok(self.model(values, received))
     }
 }
 
@@ -50,10 +85,11 @@ pub struct ClientPlugins {
 
 impl ClientPlugins {
     /// `initial`: the weights before round 1.
-    pub fn new(roster: &Roster, initial: &Arc<[f32]>) -> Result<Self> {
+    pub fn new(roster: &Roster, layout: &Layout, initial: &Arc<[f32]>) -> Result<Self> {
         let mut clients = ClientPlugins::default();
+        let norms = Arc::new(TensorSet::of_norms(layout));
         for member in roster.members.iter().filter(|member| member.has(Role::Client)) {
-            let plugin = client_plugin(member, initial)?;
+            let plugin = client_plugin(member, &norms, initial)?;
             let personal = member.plugin.manifest().personal.as_ref();
             let personal = plugin.slots.iter().find(|slot| Some(&slot.name) == personal).cloned();
             clients.personal = clients.personal.or(personal);
@@ -62,9 +98,9 @@ impl ClientPlugins {
         Ok(clients)
     }
 
-    /// For messages. Slots of the run have a name, or the plan that named them would not have been read.
-    pub fn slot_name(&self, id: SlotId) -> &str {
-        self.slots().find(|slot| slot.id == id).map_or("", |slot| &slot.name)
+    /// A slot that a plan named. Panics if no manifest declares it: then the plan would not have been read.
+    pub fn slot(&self, id: SlotId) -> &ClientSlot {
+        self.slots().find(|slot| slot.id == id).expect("plans name slots that manifests declare")
     }
 
     /// The slots of all plugins.
@@ -73,16 +109,17 @@ impl ClientPlugins {
     }
 }
 
-fn client_plugin(member: &Member, initial: &Arc<[f32]>) -> Result<ClientPlugin> {
+fn client_plugin(member: &Member, norms: &Arc<TensorSet>, initial: &Arc<[f32]>) -> Result<ClientPlugin> {
     let manifest = member.plugin.manifest();
     let mut slots = Vec::new();
     for (index, slot) in manifest.state.iter().enumerate() {
         // Slots of the shape `piece` are those of a compressor.
-        if slot.scope == StateScope::Client && slot.shape == StateShape::Model {
+        if slot.scope == StateScope::Client && slot.shape != StateShape::Piece {
             slots.push(ClientSlot {
                 id: SlotId { plugin: member.position(), slot: index as u8 },
                 name: slot.name.clone(),
                 init: SlotInit::new(&member.plugin, slot, initial)?,
+                tensors: (slot.shape == StateShape::Norm).then(|| norms.clone()),
             });
         }
     }
@@ -109,12 +146,12 @@ struct OpenSlot {
 }
 
 impl OpenSlots {
-    /// Reads or makes every slot of the client, P values each.
+    /// Reads or makes every slot of the client: P values, or those of the tensors that it holds.
     pub fn open(clients: &ClientPlugins, client: ClientId, received: &[f32], states: &ClientStates) -> Result<Self> {
         let open = |slot: &ClientSlot| {
             let kept = states.slot(slot.id, client)?;
             let is_new = kept.is_none();
-            let begun = kept.unwrap_or_else(|| slot.init.values(received.len(), received));
+            let begun = kept.unwrap_or_else(|| slot.first(received));
             Ok(OpenSlot { id: slot.id, begun, now: None, is_new })
         };
         clients.slots().map(open).collect::<Result<_>>().map(OpenSlots)
@@ -163,9 +200,10 @@ impl OpenSlots {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::{TensorInfo, TensorRole};
 
     fn slot(index: u8, init: SlotInit) -> ClientSlot {
-        ClientSlot { id: SlotId { plugin: 0, slot: index }, name: format!("slot-{index}"), init }
+        ClientSlot { id: SlotId { plugin: 0, slot: index }, name: format!("slot-{index}"), init, tensors: None }
     }
 
     #[test]
@@ -175,7 +213,7 @@ mod tests {
         let slots: Vec<ClientSlot> = (0..).zip(inits).map(|(index, init)| slot(index, init)).collect();
         let (states, client) = (ClientStates::default(), ClientId(4));
         let values = |received: &[f32]| -> Vec<Vec<f32>> {
-            slots.iter().map(|slot| slot.values(client, received, &states).unwrap()).collect()
+            slots.iter().map(|slot| slot.personal(client, received, &states).unwrap()).collect()
         };
         assert_eq!(values(&[1.0, 2.0]), [[0.5, 0.5], [9.0, 8.0], [1.0, 2.0]]);
         let personal = slots[2].clone();
@@ -183,6 +221,19 @@ mod tests {
         OpenSlots(vec![open]).commit(client, &states).unwrap();
         // The next round's weights do not reach a slot that exists.
         assert_eq!(values(&[3.0, 4.0]), [[0.5, 0.5], [9.0, 8.0], [1.0, 2.0]]);
+    }
+
+    #[test]
+    fn a_slot_of_tensors_is_the_received_model_but_for_them() {
+        let tensor = |role, offset| TensorInfo { name: "t".into(), shape: vec![1], role, offset };
+        let tensors = vec![tensor(TensorRole::Weight, 0), tensor(TensorRole::Norm, 1), tensor(TensorRole::Bias, 2)];
+        let tensors = Some(Arc::new(TensorSet::of_norms(&Layout { tensors })));
+        let slot = ClientSlot { tensors, ..slot(0, SlotInit::Received) };
+        let (states, client) = (ClientStates::default(), ClientId(4));
+        assert_eq!(slot.personal(client, &[1.0, 2.0, 3.0], &states).unwrap(), [1.0, 2.0, 3.0]);
+        states.keep_slot(slot.id, client, vec![7.0]).unwrap();
+        assert_eq!(slot.personal(client, &[4.0, 5.0, 6.0], &states).unwrap(), [4.0, 7.0, 6.0]);
+        assert_eq!((slot.num_values(3), slot.first(&[4.0, 5.0, 6.0])), (1, vec![5.0]));
     }
 
     #[test]

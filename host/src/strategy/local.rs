@@ -65,15 +65,17 @@ pub struct PersonalPhase {
 pub struct LocalPlan {
     /// From the received weights to the upload.
     pub upload: Phase,
+    /// The slot with the tensors that stay the client's own in the uploaded phase.
+    pub own_tensors: Option<SlotId>,
     pub personal: Vec<PersonalPhase>,
 }
 
 /// Asks every client plugin for its part of one client's plan.
 /// Errors: a plugin failure for a plan that cannot be read; `Kind::Config` where two plugins want the uploaded phase to
-/// be of different length.
+/// be of different length, or both keep tensors from it.
 pub fn plan(roster: &mut Roster, round: u64, client: ClientId, num_examples: usize) -> Result<LocalPlan> {
     let mut whole = LocalPlan::default();
-    let mut lengthened_by = String::new();
+    let (mut lengthened_by, mut owned_by) = (String::new(), String::new());
     for member in roster.with_role(Role::Client) {
         let message = Map::new()
             .with("round", round as i64)
@@ -86,6 +88,20 @@ pub fn plan(roster: &mut Roster, round: u64, client: ClientId, num_examples: usi
             .map_err(|message| failure(member.name(), op::CLIENT_BEGIN, message))?;
         whole.upload.terms.extend(plan.upload.terms);
         whole.personal.extend(plan.personal);
+        match (whole.own_tensors, plan.own_tensors) {
+            (Some(_), Some(_)) => {
+                let text = format!(
+                    "plugins `{owned_by}` and `{}` — both keep tensors of a client from the common model, which only one can; leave one out",
+                    member.name()
+                );
+                return Err(Fault::new(Kind::Config, text));
+            }
+            (None, Some(slot)) => {
+                whole.own_tensors = Some(slot);
+                owned_by = member.name().to_owned();
+            }
+            _ => {}
+        }
         match (whole.upload.length, plan.upload.length) {
             (Some(first), Some(second)) if first != second => {
                 let text = format!(
@@ -119,11 +135,16 @@ pub fn parse(plan: &Map, manifest: &Manifest, position: u8) -> Result<LocalPlan,
             return Err(format!("a phase is {phase:?}; it must be a map"));
         };
         only(map, "a phase", &["terms", "slot", "epochs", "steps"])?;
-        let terms = list(map, "terms")?.iter().map(|value| reader.term(value)).collect::<Result<_, _>>()?;
+        let (terms, own_tensors) = reader.terms(list(map, "terms")?)?;
         let phase = Phase { terms, length: length(map)? };
         match map.get("slot") {
             None => {
-                (parsed.upload, uploads) = (phase, uploads + 1);
+                (parsed.upload, parsed.own_tensors, uploads) = (phase, own_tensors, uploads + 1);
+            }
+            Some(Value::Str(name)) if own_tensors.is_some() => {
+                return Err(format!(
+                    "the term `personal` stands in the phase of the slot `{name}`, which is personal as a whole; it belongs to the uploaded phase"
+                ));
             }
             Some(Value::Str(name)) => {
                 let slot = reader.start(name)?;
@@ -151,9 +172,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn own(&self, name: &str) -> Option<SlotId> {
-        let fits = |s: &crate::plugin::StateSlot| {
-            s.name == name && s.scope == StateScope::Client && s.shape == StateShape::Model
-        };
+        self.of_shape(name, StateShape::Model)
+    }
+
+    fn of_shape(&self, name: &str, shape: StateShape) -> Option<SlotId> {
+        let fits = |s: &crate::plugin::StateSlot| s.name == name && s.scope == StateScope::Client && s.shape == shape;
         let slot = self.manifest.state.iter().position(fits)?;
         Some(SlotId { plugin: self.position, slot: slot as u8 })
     }
@@ -188,6 +211,33 @@ impl Reader<'_> {
             [] => "the manifest has no slot of clients and none that is broadcast".into(),
             _ => format!("a plan of this plugin may name {}", names.join(", ")),
         }
+    }
+
+    /// The terms of a phase, and the slot of its term `personal` if it has one.
+    fn terms(&self, values: &[Value]) -> Result<(Vec<Term<SlotRef>>, Option<SlotId>), String> {
+        let (mut terms, mut own) = (Vec::new(), None);
+        for value in values {
+            match value {
+                Value::Map(map) if map.str("term") == Some("personal") => {
+                    if own.replace(self.own_tensors(map)?).is_some() {
+                        return Err("a phase has the term `personal` twice; it can have it once".into());
+                    }
+                }
+                _ => terms.push(self.term(value)?),
+            }
+        }
+        Ok((terms, own))
+    }
+
+    /// The slot of a term `personal`.
+    fn own_tensors(&self, term: &Map) -> Result<SlotId, String> {
+        only(term, "the term `personal`", &["term", "slot"])?;
+        let name = term.str("slot").ok_or("a term lacks the name `slot`")?;
+        self.of_shape(name, StateShape::Norm).ok_or_else(|| {
+            format!(
+                "the term `personal` keeps tensors in the slot `{name}`, which the manifest does not declare; use a slot of scope client and shape norm"
+            )
+        })
     }
 
     fn term(&self, value: &Value) -> Result<Term<SlotRef>, String> {
@@ -284,8 +334,10 @@ mod tests {
 
     const MANIFEST: &str = r#"{"abi":"1.0","name":"own","version":"0.1.0","kinds":["client","server-step"],"summary":"s",
         "state":[{"name":"kept","scope":"server"},{"name":"told","scope":"server","broadcast":true},
-                 {"name":"also-told","scope":"server","broadcast":true},{"name":"mine","scope":"client"}]}"#;
+                 {"name":"also-told","scope":"server","broadcast":true},{"name":"mine","scope":"client"},
+                 {"name":"norms","scope":"client","shape":"norm"}],"requires":["normalisation-layers"]}"#;
     const MINE: SlotId = SlotId { plugin: 3, slot: 3 };
+    const NORMS: SlotId = SlotId { plugin: 3, slot: 4 };
 
     fn read(plan: &Map) -> Result<LocalPlan, String> {
         parse(plan, &Manifest::parse(MANIFEST).unwrap(), 3)
@@ -357,6 +409,24 @@ mod tests {
             "reads the slot `kept`; a plan of this plugin may name `told`, `also-told`, `mine`",
         );
         refused(phase(vec![term("linear").with("scale", 1.0)]), "lacks the name `slot`");
+    }
+
+    #[test]
+    fn tensors_that_stay_the_clients_own_have_a_slot_beside_the_terms() {
+        let own = || term("personal").with("slot", "norms");
+        let plan = read(&phases(vec![phase(vec![own(), term("prox").with("mu", 0.25)])])).unwrap();
+        assert_eq!((plan.own_tensors, plan.upload.terms), (Some(NORMS), vec![Term::Prox { mu: 0.25 }]));
+        assert_eq!(read(&phases(vec![phase(vec![])])).unwrap().own_tensors, None);
+        refused(phase(vec![own(), own()]), "has the term `personal` twice");
+        refused(phase(vec![own()]).with("slot", "mine"), "stands in the phase of the slot `mine`");
+        refused(phase(vec![own().with("role", "bias")]), "the term `personal` asks for `role`");
+        refused(phase(vec![term("personal")]), "lacks the name `slot`");
+        for slot in ["absent", "mine", "told"] {
+            let message = format!("keeps tensors in the slot `{slot}`, which the manifest does not declare");
+            refused(phase(vec![term("personal").with("slot", slot)]), &message);
+        }
+        refused(phase(vec![term("prox").with("mu", 1.0).with("toward", "norms")]), "reads the slot `norms`");
+        refused(Map::new().with("slot", "norms"), "starts from the slot `norms`");
     }
 
     #[test]

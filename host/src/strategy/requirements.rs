@@ -8,7 +8,7 @@ use crate::{
     config::{self, Config, Sampling},
     error::{Fault, Kind},
     plugin::{Manifest, NormEffect, ParameterType, Plugin, Reduce, Requirement, Role},
-    train::{Layout, TensorRole},
+    train::Layout,
 };
 use anyhow::Result;
 
@@ -157,7 +157,6 @@ fn is_sum(rule: &Manifest) -> bool {
 
 /// What stands against a requirement, and what to do.
 fn contradiction(requirement: Requirement, plugins: &[Plugin], config: &Config, layout: &Layout) -> Option<String> {
-    let norm = |role| matches!(role, TensorRole::Norm | TensorRole::NormStat);
     let (train, federation) = (&config.train, &config.federation);
     match requirement {
         // Seen to by `settle`.
@@ -170,7 +169,7 @@ fn contradiction(requirement: Requirement, plugins: &[Plugin], config: &Config, 
             (train.momentum != 0.0).then(|| format!("`train.momentum = {}`; set it to 0", train.momentum))
         }
         Requirement::NormBound => bounding_stage(plugins).err(),
-        Requirement::NormalisationLayers => (!layout.tensors.iter().any(|tensor| norm(tensor.role)))
+        Requirement::NormalisationLayers => (!layout.tensors.iter().any(|tensor| tensor.role.is_of_norm()))
             .then(|| "the model has none; use a model with normalisation layers, or leave the plugin out".into()),
         Requirement::RootData => {
             (federation.root_rows == 0).then(|| "the server has no rows of its own; set `federation.root-rows`".into())

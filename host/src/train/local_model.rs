@@ -149,8 +149,10 @@ impl<M: LocalModel> Model for BurnModel<M> {
 
     fn stack_trainer(&self, data: Arc<Dataset>, accelerator: &Accelerator) -> Result<Box<dyn StackTrainer>> {
         Ok(match &self.layers {
-            Some(layers) => Box::new(LayerStack::new(layers, self.layout.len(), data, accelerator)?),
-            None => Box::new(ModuleStack::new(self.build.clone(), self.layout.clone(), data, accelerator)),
+            Some(layers) if LayerStack::takes(layers) => {
+                Box::new(LayerStack::new(layers, self.layout.len(), data, accelerator)?)
+            }
+            _ => Box::new(ModuleStack::new(self.build.clone(), self.layout.clone(), data, accelerator)),
         })
     }
 }

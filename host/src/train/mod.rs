@@ -14,6 +14,7 @@ mod local_model;
 mod models;
 mod plan;
 mod sgd;
+mod tensor_set;
 pub mod weights_file;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use burn_trainer::{BurnTrainer, EVALUATION_BATCH};
 pub use device::{Accelerator, StackTrainer};
 pub use local_model::{BurnModel, LocalModel};
 pub use models::{model_from_config, model_through_burn};
+pub use tensor_set::TensorSet;
 
 use crate::data::{Dataset, Examples};
 use anyhow::Result;
@@ -62,7 +64,8 @@ pub enum TensorRole {
     Bias,
     /// Scale and shift of a normalisation layer.
     Norm,
-    /// Running statistics of a normalisation layer.
+    /// Running mean and variance of a normalisation layer: part of the weights that travel, but measured in training rather
+    /// than learnt. No gradient, term or weight decay reaches them.
     NormStat,
 }
 
@@ -77,6 +80,11 @@ impl TensorRole {
         }
     }
 }
+
+/// What batch normalisation adds to a variance before its root, and how far a step moves the running statistics towards
+/// the batch's: PyTorch's defaults, and Burn's.
+const NORM_EPSILON: f64 = 1e-5;
+const NORM_MOMENTUM: f64 = 0.1;
 
 /// The tensors of a model in flat order. P is [`Layout::len`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]

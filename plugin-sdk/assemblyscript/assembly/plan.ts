@@ -7,6 +7,7 @@ import { Message, Value } from "./value";
  * as in the manifest's `state`: the client's own, and server slots that are broadcast.
  */
 export class Term {
+  /** `field`: the name of the term's number, empty where it has none. */
   private constructor(
     private readonly term: string,
     private readonly field: string,
@@ -45,8 +46,18 @@ export class Term {
     return new Term("learning-rate-scale", "factor", factor);
   }
 
+  /**
+   * Normalisation layers, running statistics included, that stay the client's own: its values in a client slot of shape
+   * `norm` stand in the place of those of `w0` when training starts, what they become is kept there, and nothing of them
+   * is uploaded. Of the uploaded phase alone.
+   */
+  static personal(slot: string): Term {
+    return new Term("personal", "", 0.0, "slot", slot);
+  }
+
   encode(): Message {
-    const term = new Message().withText("term", this.term).withF64(this.field, this.value);
+    const term = new Message().withText("term", this.term);
+    if (this.field != "") term.withF64(this.field, this.value);
     return this.slot == "" ? term : term.withText(this.slotField, this.slot);
   }
 }

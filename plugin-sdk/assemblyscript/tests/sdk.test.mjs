@@ -300,7 +300,8 @@ test("roles share what every role answers, and a failed create says why", () => 
 test("a client plans phases, ends with vectors and states, and weighs its vectors", () => {
   const plugin = Testbed.open(roles);
   const plan = plugin.call(op.CLIENT_BEGIN, { round: 1n, client: 0n, num_examples: 5n });
-  const upload = { terms: [{ term: "linear", scale: -1, slot: "c" }], steps: 3n };
+  const terms = [{ term: "linear", scale: -1, slot: "c" }, { term: "personal", slot: "norms" }];
+  const upload = { terms, steps: 3n };
   const own = { terms: [{ term: "prox", mu: 0.5, toward: "own" }], slot: "own", epochs: 2n };
   assert.deepEqual(plan, { phases: [upload, own] });
   const floats = (...values) => Float32Array.from(values);

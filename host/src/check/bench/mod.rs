@@ -89,7 +89,7 @@ impl Bench {
         let vectors = manifest.vectors.iter().map(|_| floats(len)).collect::<Result<_>>()?;
         let slot = |declared: &StateSlot| -> Result<Slot> {
             let pieces = match declared.shape {
-                StateShape::Model => Vec::new(),
+                StateShape::Model | StateShape::Norm => Vec::new(),
                 StateShape::Piece => {
                     piece_states(&reply).map_err(|message| failure(&manifest.name, op::LAYOUT, message))?
                 }
@@ -102,7 +102,9 @@ impl Bench {
                 pieces,
             })
         };
-        let slots = manifest.state.iter().map(slot).collect::<Result<_>>()?;
+        // No operation sees a slot of the shape `norm`.
+        let seen = manifest.state.iter().filter(|slot| slot.shape != StateShape::Norm);
+        let slots = seen.map(slot).collect::<Result<_>>()?;
         let mut doubles = || -> Result<Span> { Ok(whole(instance.alloc(8 * DOUBLES)?, DOUBLES)) };
         let (table, weights, mixing) = (doubles()?, doubles()?, doubles()?);
         // Some bytes more than any piece has: DECODE and UNDO are also asked about pieces that are too long.

@@ -135,7 +135,7 @@ impl Bench {
     fn states_of(&self, unit: usize, range: &Range<usize>) -> Vec<Span> {
         let slots = self.slots_of(StateScope::Client);
         let of_slot = |slot: &super::Slot| match slot.declared.shape {
-            StateShape::Model => Some(part(slot.span, range)),
+            StateShape::Model | StateShape::Norm => Some(part(slot.span, range)),
             StateShape::Piece => slot.pieces.get(unit).filter(|own| !own.is_empty()).map(|own| part(slot.span, own)),
         };
         slots.filter_map(of_slot).collect()

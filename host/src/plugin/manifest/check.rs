@@ -4,8 +4,8 @@
 //! What it never does: mend. A manifest that lies in one place is not used in any.
 
 use super::{
-    InitialWeights, Manifest, NormEffect, Parameter, ParameterType, Reduce, Role, StateInit, StateScope, StateShape,
-    StateSlot,
+    InitialWeights, Manifest, NormEffect, Parameter, ParameterType, Reduce, Requirement, Role, StateInit, StateScope,
+    StateShape, StateSlot,
 };
 use crate::plugin::{
     parameters::{DIRECTION, ERROR_FEEDBACK},
@@ -136,7 +136,7 @@ impl Manifest {
         }
     }
 
-    /// A block shows all its states in one length, and what one role keeps the other must not overwrite.
+    /// What one role keeps the other must not overwrite, and ENCODE shows all its states in one length.
     fn check_client_slots(&self) -> Result<(), String> {
         let mut of_clients = self.state.iter().filter(|slot| slot.scope == StateScope::Client);
         let Some(first) = of_clients.next() else { return Ok(()) };
@@ -147,14 +147,14 @@ impl Manifest {
             ));
         }
         match of_clients.find(|slot| slot.shape != first.shape) {
-            None => Ok(()),
-            Some(other) => Err(format!(
+            Some(other) if self.has(Role::Compress) => Err(format!(
                 "state `{}` has the shape `{}`, state `{}` the shape `{}`; the client slots of a compressor have one shape",
                 first.name,
                 first.shape.name(),
                 other.name,
                 other.shape.name()
             )),
+            _ => Ok(()),
         }
     }
 
@@ -166,6 +166,16 @@ impl Manifest {
         }
         if slot.shape == StateShape::Piece && !(client && self.has(Role::Compress)) {
             return Err(format!("state `{name}` has the shape `piece`, which client slots of compressors have"));
+        }
+        if slot.shape == StateShape::Norm {
+            if !(client && self.has(Role::Client)) {
+                return Err(format!("state `{name}` has the shape `norm`, which client slots of the role client have"));
+            }
+            if !self.requires.contains(&Requirement::NormalisationLayers) {
+                return Err(format!(
+                    "state `{name}` has the shape `norm`; `requires` must name \"normalisation-layers\""
+                ));
+            }
         }
         if client && !(self.has(Role::Client) || self.has(Role::Compress)) || !client && !self.has(Role::ServerStep) {
             let role = if client { "client or compress" } else { "server-step" };

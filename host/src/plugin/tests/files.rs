@@ -162,6 +162,15 @@ fn declarations_of_state_vectors_and_stages_that_cannot_hold_are_refused() {
     says(r#"["client"]"#, &client(r#","init":"received-weights""#), "fine");
     says(r#"["client"]"#, &client(r#","broadcast":true"#), "only slots of scope server can be");
     says(r#"["client"]"#, &client(r#","shape":"piece""#), "which client slots of compressors have");
+    let own = |rest: &str| client(&format!(r#","shape":"norm"{rest}"#));
+    let layers = r#","requires":["normalisation-layers"]"#;
+    says(r#"["client"]"#, &(own("") + layers), "fine");
+    says(r#"["client"]"#, &own(""), "`requires` must name \"normalisation-layers\"");
+    says(r#"["server-step"]"#, &(server(r#","shape":"norm""#) + layers), "which client slots of the role client have");
+    let codec = r#","max_encoded":{"num":1,"den":1,"plus":0}"#;
+    says(r#"["compress"]"#, &(own("") + layers + codec), "which client slots of the role client have");
+    let both = r#""state":[{"name":"m","scope":"client"},{"name":"n","scope":"client","shape":"norm"}]"#;
+    says(r#"["client"]"#, &(both.to_owned() + layers), "fine");
     says(r#"["aggregate"]"#, &client(""), "belongs to the role client or compress");
     let vectors = r#""vectors":[{"name":"delta-c"}]"#;
     says(r#"["client"]"#, vectors, "`kinds` must name both");

@@ -92,6 +92,7 @@ impl Network {
                 Some(Stage::Convolution(convolution)) => convolution.relu = true,
                 None => panic!("a stack begins with a linear layer or a convolution, not with ReLU"),
             },
+            Layer::BatchNorm => panic!("a stack has no batch normalisation; ask `LayerStack::takes` first"),
             // Part of the convolution before it, or of the order of the weights behind it.
             Layer::MaxPool | Layer::Flatten => {}
         }

@@ -15,7 +15,7 @@ use super::{Accelerator, Correction, Descent, StackTrainer, guarded};
 use crate::data::Dataset;
 use crate::train::batch_order::Batches;
 use crate::train::classification::{is_hit, on_grid, row_loss};
-use crate::train::plan::{self, Layers};
+use crate::train::plan::{self, Layer, Layers};
 use crate::train::{LocalReport, LocalTask, Part, Score};
 use anyhow::Result;
 use burn::tensor::Tensor;
@@ -52,6 +52,14 @@ struct Stack<'a> {
 }
 
 impl LayerStack {
+    /// Whether these layers train in stacks: not batch normalisation, whose statistics a masked row would enter. Such a
+    /// model trains as its Burn module does, one client after another.
+    pub fn takes(layers: &Layers) -> bool {
+        !layers.list.contains(&Layer::BatchNorm)
+    }
+
+    /// Panics on layers that it does not take.
+    ///
     /// Errors: `Kind::Config` if the data's samples or classes are not those that the model was made for.
     pub fn new(layers: &Layers, length: usize, data: Arc<Dataset>, accelerator: &Accelerator) -> Result<Self> {
         let network = Network::new(layers, &accelerator.device);

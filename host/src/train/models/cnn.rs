@@ -49,7 +49,8 @@ impl Cnn {
     }
 }
 
-fn conv(inputs: usize, outputs: usize, device: &Device) -> Conv2d {
+/// A 5 × 5 convolution without values of its own: initial weights always come as a flat vector.
+pub(super) fn conv(inputs: usize, outputs: usize, device: &Device) -> Conv2d {
     Conv2dConfig::new([inputs, outputs], [5, 5])
         .with_padding(PaddingConfig2d::Explicit(2, 2, 2, 2))
         .with_initializer(Initializer::Zeros)
@@ -70,19 +71,20 @@ impl LocalModel for Cnn {
     }
 }
 
-/// Channels, height and width of the samples. Errors: `Kind::Config` if they are no images or too small for two pools.
-pub(super) fn image_shape(data: &Dataset) -> Result<[usize; 3]> {
+/// Channels, height and width of the samples. `model`: the name in the configuration.
+/// Errors: `Kind::Config` if they are no images or too small for two pools.
+pub(super) fn image_shape(model: &str, data: &Dataset) -> Result<[usize; 3]> {
     let name = &data.name;
     let Ok([channels, height, width]) = <[usize; 3]>::try_from(data.sample_shape.as_slice()) else {
         let shape = &data.sample_shape;
         let message = format!(
-            "config `model.name = cnn`: a sample of `{name}` has shape {shape:?}, a CNN needs images [channels, height, width]; use `mlp` or `logistic`"
+            "config `model.name = {model}`: a sample of `{name}` has shape {shape:?}, a CNN needs images [channels, height, width]; use `mlp` or `logistic`"
         );
         return Err(Fault::new(Kind::Config, message));
     };
     if height < 4 || width < 4 {
         let message = format!(
-            "config `model.name = cnn`: images of `{name}` are {height} × {width}, two pools need at least 4 × 4; use `mlp` or `logistic`"
+            "config `model.name = {model}`: images of `{name}` are {height} × {width}, two pools need at least 4 × 4; use `mlp` or `logistic`"
         );
         return Err(Fault::new(Kind::Config, message));
     }

@@ -4,10 +4,13 @@
 //! A new model is one file here and one entry in [`shipped`].
 
 mod cnn;
+mod cnn_bn;
 mod logistic;
 mod mlp;
+mod norm;
 
 pub use cnn::Cnn;
+pub use cnn_bn::CnnBn;
 pub use logistic::Logistic;
 pub use mlp::Mlp;
 
@@ -58,9 +61,14 @@ fn shipped(config: &config::Model, data: &Dataset, through: Through) -> Result<A
             model(config, through, Mlp::layers(&widths), move |device| Mlp::new(&widths, device))
         }
         ModelName::Cnn => {
-            let image = cnn::image_shape(data)?;
+            let image = cnn::image_shape("cnn", data)?;
             let layers = Cnn::layers(image, outputs);
             model(config, through, layers, move |device| Cnn::new(image, outputs, device))
+        }
+        ModelName::CnnBn => {
+            let image = cnn::image_shape("cnn-bn", data)?;
+            let layers = CnnBn::layers(image, outputs);
+            model(config, through, layers, move |device| CnnBn::new(image, outputs, device))
         }
     }
 }
@@ -79,6 +87,7 @@ fn model<M: LocalModel>(
         ModelName::Logistic => "logistic regression".to_owned(),
         ModelName::Mlp => format!("MLP {:?}", config.hidden.as_deref().unwrap_or_default()),
         ModelName::Cnn => "CNN".to_owned(),
+        ModelName::CnnBn => "CNN with batch normalisation".to_owned(),
     };
     let model = BurnModel::new(build)?.named(name).with_initial_weights(initial);
     Ok(Arc::new(match through {
@@ -125,6 +134,8 @@ mod tests {
     fn models_have_the_published_numbers_of_parameters() {
         let mnist = data(&[1, 28, 28], 10);
         assert_eq!(size(ModelName::Cnn, &[], &mnist), 1_663_370);
+        // Scale, shift, mean and variance of 32 and of 64 channels.
+        assert_eq!(size(ModelName::CnnBn, &[], &mnist), 1_663_370 + 4 * (32 + 64));
         assert_eq!(size(ModelName::Mlp, &[200, 200], &mnist), 199_210);
         assert_eq!(size(ModelName::Logistic, &[], &mnist), 7_850);
         // Two classes: one output.
@@ -157,6 +168,32 @@ mod tests {
         );
     }
 
+    #[test]
+    fn normalisation_stands_behind_each_convolution_with_its_running_statistics() {
+        let model = model_from_config(&settings(ModelName::CnnBn, &[]), &data(&[1, 8, 8], 10)).unwrap();
+        let tensors = &model.layout().tensors;
+        let names: Vec<_> = tensors.iter().take(8).map(|t| (t.name.as_str(), t.shape.as_slice(), t.role)).collect();
+        let norm = |field, role| (field, &[32][..], role);
+        let expected = [
+            ("conv1.weight", &[32, 1, 5, 5][..], TensorRole::Weight),
+            norm("conv1.bias", TensorRole::Bias),
+            norm("norm1.gamma", TensorRole::Norm),
+            norm("norm1.beta", TensorRole::Norm),
+            norm("norm1.running_mean", TensorRole::NormStat),
+            norm("norm1.running_var", TensorRole::NormStat),
+            ("conv2.weight", &[64, 32, 5, 5], TensorRole::Weight),
+            ("conv2.bias", &[64], TensorRole::Bias),
+        ];
+        assert_eq!(names, expected);
+        let weights = model.initial_weights(3).unwrap();
+        for (name, value) in [("gamma", 1.0), ("beta", 0.0), ("running_mean", 0.0), ("running_var", 1.0)] {
+            for tensor in tensors.iter().filter(|tensor| tensor.name.ends_with(name)) {
+                let values = &weights[tensor.offset..tensor.offset + tensor.len()];
+                assert!(values.iter().all(|v| *v == value), "{}", tensor.name);
+            }
+        }
+    }
+
     #[track_caller]
     fn refused(name: ModelName, hidden: &[usize], data: &Dataset, words: &[&str]) {
         let error = model_from_config(&settings(name, hidden), data).err().expect("refused");
@@ -168,6 +205,7 @@ mod tests {
     fn models_that_do_not_suit_the_data_are_refused_with_both_values() {
         refused(ModelName::Cnn, &[], &data(&[13], 2), &["`pixels`", "[13]", "[channels, height, width]"]);
         refused(ModelName::Cnn, &[], &data(&[1, 3, 28], 10), &["3 × 28", "4 × 4"]);
+        refused(ModelName::CnnBn, &[], &data(&[13], 2), &["`model.name = cnn-bn`", "[13]"]);
         refused(ModelName::Mlp, &[], &data(&[13], 2), &["`model.hidden = []`", "`logistic`"]);
         refused(ModelName::Mlp, &[5, 0], &data(&[13], 2), &["`model.hidden = [5, 0]`"]);
     }

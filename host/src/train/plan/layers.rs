@@ -37,6 +37,9 @@ pub enum Layer {
     MaxPool,
     /// From an image to features, channel by channel.
     Flatten,
+    /// `y = γ·(x − μ)/√(σ² + ε) + β` for each channel of an image, or for each feature, as [`norm`](super::norm) says;
+    /// parameters: γ and β, then the running mean and variance, which no gradient changes, each [channels].
+    BatchNorm,
 }
 
 impl Layers {
@@ -65,6 +68,7 @@ impl Layers {
                 (Layer::Conv { outputs, kernel, .. }, Shape::Image { channels, .. }) => {
                     found.extend([vec![outputs, channels, kernel, kernel], vec![outputs]]);
                 }
+                (Layer::BatchNorm, shape) => found.extend(vec![vec![shape.channels()]; 4]),
                 _ => {}
             }
             shape = shape.after(layer);
@@ -78,7 +82,7 @@ impl Shape {
     pub fn after(self, layer: Layer) -> Shape {
         match (layer, self) {
             (Layer::Linear { outputs }, Shape::Features(_)) => Shape::Features(outputs),
-            (Layer::Relu, shape) => shape,
+            (Layer::Relu | Layer::BatchNorm, shape) => shape,
             (Layer::Flatten, Shape::Image { .. }) => Shape::Features(self.len()),
             (Layer::Conv { outputs, kernel, padding }, Shape::Image { height, width, .. }) => {
                 let side = |side: usize| {
@@ -92,6 +96,14 @@ impl Shape {
                 Shape::Image { channels, height: height / 2, width: width / 2 }
             }
             (layer, shape) => panic!("a list of layers fits together: {layer:?} does not take {shape:?}"),
+        }
+    }
+
+    /// Channels of an image, or features.
+    pub fn channels(self) -> usize {
+        match self {
+            Shape::Features(width) => width,
+            Shape::Image { channels, .. } => channels,
         }
     }
 
@@ -114,6 +126,10 @@ mod tests {
         let list = list.then(Layer::Linear { outputs: 4 });
         // 9 × 6 → 7 × 4 → 3 × 2.
         assert_eq!(list.parameter_shapes(), [vec![7, 2, 3, 3], vec![7], vec![42, 4], vec![4]]);
+        let normed = Layers::image([2, 9, 6]).then(conv).then(Layer::BatchNorm);
+        assert_eq!(normed.parameter_shapes()[2..], [[7], [7], [7], [7]]);
+        let normed = Layers::features(3).then(Layer::Linear { outputs: 5 }).then(Layer::BatchNorm);
+        assert_eq!(normed.parameter_shapes()[2..], [[5], [5], [5], [5]]);
     }
 
     #[test]

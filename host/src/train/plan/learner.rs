@@ -5,6 +5,7 @@
 
 use crate::registers::Registers;
 use crate::train::sgd::Update;
+use std::ops::Range;
 
 /// The weights during one step, in the plan's order.
 pub struct Learner<'a> {
@@ -34,12 +35,15 @@ impl Learner<'_> {
         }
     }
 
-    /// Ends the step: where gradients are clipped, all weights move only now.
-    pub fn finish(mut self) {
+    /// Ends the step: where gradients are clipped, all weights move only now. `trained`: what has a gradient; elsewhere
+    /// the store holds the zeros that it was made with, which add nothing to the norm.
+    pub fn finish(mut self, trained: &[Range<usize>]) {
         if self.update.clips() {
             let factor = self.update.clip_factor(squared_norm(self.gradient));
             let gradient = std::mem::take(&mut self.gradient);
-            self.apply(0, gradient, factor);
+            for range in trained {
+                self.apply(range.start, &mut gradient[range.clone()], factor);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod layers;
 mod learner;
 mod linear;
 mod network;
+mod norm;
 mod operands;
 mod order;
 mod patches;
@@ -33,6 +34,7 @@ use crate::error::{Fault, Kind};
 use anyhow::Result;
 use learner::Learner;
 use network::Network;
+use norm::Statistics;
 use std::sync::Arc;
 use tile::WIDTH;
 
@@ -109,7 +111,7 @@ impl PlanTrainer {
     }
 
     /// Fills in features and labels of a batch and computes its logits.
-    fn forward(&mut self, part: Part, rows: &[u32]) {
+    fn forward(&mut self, part: Part, rows: &[u32], statistics: Statistics) {
         let examples = self.data.part(part);
         self.labels.clear();
         self.labels.extend(rows.iter().map(|&row| examples.labels[row as usize]));
@@ -119,12 +121,12 @@ impl PlanTrainer {
             #[inline(always)]
             || examples.features.gather(rows, width, features),
         );
-        self.network.forward(&self.weights, rows.len());
+        self.network.forward(&self.weights, rows.len(), statistics);
     }
 
     /// One step; the sum of the losses of its batch.
     fn step(&mut self, rows: &[u32], update: &Update<'_>) -> f64 {
-        self.forward(Part::Train, rows);
+        self.forward(Part::Train, rows, Statistics::OfBatch);
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let (logits, slopes) = self.network.logits_and_slopes(rows.len());
         let scale = 1.0 / rows.len() as f64;
@@ -140,7 +142,7 @@ impl PlanTrainer {
         let PlanTrainer { network, weights, velocity, gradient, .. } = self;
         let mut learner = Learner { registers: network.registers, update, weights, velocity, gradient };
         network.backward(rows.len(), &mut learner);
-        learner.finish();
+        learner.finish(network.trained());
         loss_sum
     }
 }
@@ -185,7 +187,7 @@ impl Trainer for PlanTrainer {
         let outputs = self.network.outputs();
         let mut score = Score::default();
         for rows in rows.chunks(EVALUATION_BATCH) {
-            self.forward(part, rows);
+            self.forward(part, rows, Statistics::Running);
             let (logits, _) = self.network.logits_and_slopes(rows.len());
             for (logits, &label) in logits.chunks_exact(outputs).zip(&self.labels) {
                 score.loss_sum += on_grid(row_loss(logits, label, None));

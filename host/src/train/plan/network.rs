@@ -7,17 +7,20 @@ use super::conv::Conv;
 use super::layers::{Layer, Layers, Shape};
 use super::learner::Learner;
 use super::linear::{Backward, Linear};
+use super::norm::{Forward, Norm, Statistics, Trace};
 use super::order::Order;
 use super::patches::{Form, Input};
 use super::pool::Pool;
 use super::scratch::Scratch;
 use crate::registers::Registers;
+use std::ops::Range;
 
 /// A layer with what is fused into it.
 #[derive(Clone, Debug)]
 enum Stage {
     Linear(Linear),
     Conv(Conv),
+    Norm(Norm),
 }
 
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct Network {
     stages: Vec<Stage>,
     /// One for each tensor, in flat order.
     orders: Vec<Order>,
+    /// What has a gradient, in the plan's order: all but running statistics.
+    trained: Vec<Range<usize>>,
     inputs: usize,
     outputs: usize,
     /// What goes into each stage, then the logits.
@@ -35,22 +40,26 @@ pub struct Network {
     slopes: Vec<Vec<f32>>,
     /// For each stage what its pool chose; empty for linear ones.
     choices: Vec<Vec<u8>>,
+    /// For each stage what its normalisation used; empty for the others.
+    traces: Vec<Trace>,
     scratch: Scratch,
 }
 
 impl Network {
-    /// Panics if the layers do not fit together, or come in an order that the plan does not know: ReLU or pool first,
-    /// two pools in a row. Lists are part of a model's code.
+    /// Panics if the layers do not fit together, or come in an order that the plan does not know: ReLU, pool or
+    /// normalisation first, two pools or two normalisations in a row. Lists are part of a model's code.
     pub fn new(layers: &Layers) -> Self {
-        let mut compiler = Compiler { form: Form::Planes, offset: 0, stages: Vec::new(), orders: Vec::new() };
+        let mut compiler = Compiler::default();
         let last = layers.list.iter().fold(layers.input, |shape, &layer| compiler.add(shape, layer));
-        let Compiler { stages, orders, .. } = compiler;
+        let Compiler { stages, orders, trained, .. } = compiler;
         let buffers = stages.len() + 1;
         Network {
             registers: Registers::widest(),
             choices: vec![Vec::new(); stages.len()],
+            traces: stages.iter().map(|_| Trace::default()).collect(),
             stages,
             orders,
+            trained,
             inputs: layers.input.len(),
             outputs: last.len(),
             values: vec![Vec::new(); buffers],
@@ -65,6 +74,11 @@ impl Network {
 
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// What has a gradient, ascending.
+    pub fn trained(&self) -> &[Range<usize>] {
+        &self.trained
     }
 
     /// From flat weights to the plan's.
@@ -99,7 +113,7 @@ impl Network {
 
     /// Logits [rows, outputs] of the features that were filled in. Shapes: `weights` with a panel's width of room at
     /// their end.
-    pub fn forward(&mut self, weights: &[f32], rows: usize) -> &[f32] {
+    pub fn forward(&mut self, weights: &[f32], rows: usize, statistics: Statistics) -> &[f32] {
         for (i, stage) in self.stages.iter().enumerate() {
             let (before, after) = self.values.split_at_mut(i + 1);
             let (x, y) = (&before[i][..rows * stage.input_len()], &mut after[0][..rows * stage.output_len()]);
@@ -108,6 +122,11 @@ impl Network {
                 Stage::Conv(conv) => {
                     let choices = &mut self.choices[i][..rows * stage.choices()];
                     conv.forward(self.registers, weights, x, y, choices, &mut self.scratch);
+                }
+                Stage::Norm(norm) => {
+                    let choices = &mut self.choices[i][..rows * stage.choices()];
+                    let pass = Forward { registers: self.registers, weights, x, y, choices };
+                    norm.forward(pass, statistics, &mut self.scratch, &mut self.traces[i]);
                 }
             }
         }
@@ -143,6 +162,9 @@ impl Network {
             match stage {
                 Stage::Linear(linear) => linear.backward(pass, &mut self.scratch, learner),
                 Stage::Conv(conv) => conv.backward(pass, &self.choices[i], &mut self.scratch, learner),
+                Stage::Norm(norm) => {
+                    norm.backward(pass, &self.choices[i], &self.traces[i], &mut self.scratch, learner);
+                }
             }
         }
     }
@@ -159,20 +181,21 @@ impl Stage {
         match self {
             Stage::Linear(linear) => linear.inputs,
             Stage::Conv(conv) => conv.input.len(),
+            Stage::Norm(norm) => norm.input_len(),
         }
     }
 
     fn output_len(&self) -> usize {
         match self {
             Stage::Linear(linear) => linear.outputs,
-            Stage::Conv(conv) => conv.pool.output_len(),
+            Stage::Conv(Conv { pool, .. }) | Stage::Norm(Norm { pool, .. }) => pool.output_len(),
         }
     }
 
     fn choices(&self) -> usize {
         match self {
             Stage::Linear(_) => 0,
-            Stage::Conv(conv) => conv.pool.choices(),
+            Stage::Conv(Conv { pool, .. }) | Stage::Norm(Norm { pool, .. }) => pool.choices(),
         }
     }
 }
@@ -184,6 +207,13 @@ struct Compiler {
     offset: usize,
     stages: Vec<Stage>,
     orders: Vec<Order>,
+    trained: Vec<Range<usize>>,
+}
+
+impl Default for Compiler {
+    fn default() -> Self {
+        Compiler { form: Form::Planes, offset: 0, stages: Vec::new(), orders: Vec::new(), trained: Vec::new() }
+    }
 }
 
 impl Compiler {
@@ -194,14 +224,17 @@ impl Compiler {
             (Layer::Conv { outputs, kernel, padding }, Shape::Image { channels, height, width }) => {
                 self.conv(Input { channels, height, width, kernel, padding, form: self.form }, outputs);
             }
+            (Layer::BatchNorm, _) => self.norm(shape),
             (Layer::Relu, _) => match self.stages.last_mut() {
                 Some(Stage::Linear(linear)) => linear.relu = true,
-                Some(Stage::Conv(conv)) => conv.pool.relu = true,
+                Some(Stage::Conv(Conv { pool, .. }) | Stage::Norm(Norm { pool, .. })) => pool.relu = true,
                 None => panic!("a plan begins with a linear layer or a convolution, not with ReLU"),
             },
             (Layer::MaxPool, _) => match self.stages.last_mut() {
-                Some(Stage::Conv(conv)) if conv.pool.window == 1 => conv.pool.window = 2,
-                _ => panic!("in a plan each pool follows a convolution of its own"),
+                Some(Stage::Conv(Conv { pool, .. }) | Stage::Norm(Norm { pool, .. })) if pool.window == 1 => {
+                    pool.window = 2;
+                }
+                _ => panic!("in a plan each pool follows a convolution or a normalisation of its own"),
             },
             (Layer::Flatten | Layer::Conv { .. }, _) => {}
         }
@@ -210,9 +243,9 @@ impl Compiler {
 
     fn linear(&mut self, inputs: usize, outputs: usize) {
         self.orders.push(match self.stages.last() {
-            Some(Stage::Conv(conv)) => {
-                let pixels = conv.pool.output_sides().iter().product();
-                Order::rows_of_pixels(conv.outputs, pixels, outputs)
+            Some(Stage::Conv(Conv { pool, .. }) | Stage::Norm(Norm { pool, .. })) => {
+                let pixels = pool.output_sides().iter().product();
+                Order::rows_of_pixels(pool.channels, pixels, outputs)
             }
             _ => Order::matrix(inputs, outputs),
         });
@@ -221,8 +254,8 @@ impl Compiler {
     }
 
     fn conv(&mut self, input: Input, outputs: usize) {
-        if let Some(Stage::Conv(before)) = self.stages.last_mut() {
-            before.pool.ring = input.padding;
+        if let Some(Stage::Conv(Conv { pool, .. }) | Stage::Norm(Norm { pool, .. })) = self.stages.last_mut() {
+            pool.ring = input.padding;
         }
         let taps = input.kernel * input.kernel;
         self.orders.push(match input.form {
@@ -236,9 +269,34 @@ impl Compiler {
         self.form = Form::Pixels;
     }
 
+    fn norm(&mut self, shape: Shape) {
+        let channels = shape.channels();
+        let [height, width] = match (self.stages.last(), shape) {
+            (Some(Stage::Conv(_)), Shape::Image { height, width, .. }) => [height, width],
+            (Some(Stage::Linear(_)), Shape::Features(_)) => [1, 1],
+            _ => panic!("in a plan each normalisation follows a convolution or a linear layer"),
+        };
+        let pool = Pool { channels, height, width, window: 1, relu: false, ring: 0, slope_ring: 0 };
+        self.stages.push(Stage::Norm(Norm { pool, offset: self.offset }));
+        self.orders.extend((0..4).map(|_| Order::same(channels)));
+        self.trains(2 * channels);
+        // The running statistics.
+        self.offset += 2 * channels;
+    }
+
     /// The bias that follows a weight of `weight_len` elements.
     fn bias(&mut self, weight_len: usize, outputs: usize) {
         self.orders.push(Order::same(outputs));
-        self.offset += weight_len + outputs;
+        self.trains(weight_len + outputs);
+    }
+
+    /// The next `len` elements have a gradient.
+    fn trains(&mut self, len: usize) {
+        let end = self.offset + len;
+        match self.trained.last_mut() {
+            Some(last) if last.end == self.offset => last.end = end,
+            _ => self.trained.push(self.offset..end),
+        }
+        self.offset = end;
     }
 }

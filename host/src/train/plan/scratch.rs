@@ -16,12 +16,14 @@ pub struct Scratch {
     pub part: Vec<f32>,
     pub gradient: Vec<f32>,
     pub bias: Vec<f32>,
+    /// Sums of a batch, a place for each channel.
+    pub sums: Vec<f64>,
 }
 
 /// The first `length` elements of a buffer that grows when it must: in the first step of its kind, then never again.
-pub fn sized(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
+pub fn sized<T: Copy + Default>(buffer: &mut Vec<T>, length: usize) -> &mut [T] {
     if buffer.len() < length {
-        buffer.resize(length, 0.0);
+        buffer.resize(length, T::default());
     }
     &mut buffer[..length]
 }

@@ -28,7 +28,7 @@ class Worst extends Select {
 class Personal extends Client {
   plan(client: ClientBegin): Plan {
     const own = Phase.personal("own", [Term.proxToward("own", 0.5)]).withEpochs(2);
-    return new Plan([Phase.upload([Term.linear("c", -1)]).withSteps(3), own]);
+    return new Plan([Phase.upload([Term.linear("c", -1), Term.personal("norms")]).withSteps(3), own]);
   }
 
   /** v = (local − received)/steps; the state becomes v. */
