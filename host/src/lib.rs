@@ -29,4 +29,5 @@ pub mod check;
 pub mod error;
 pub mod executor;
 pub mod plugin;
+pub mod privacy;
 pub mod random;

@@ -36,6 +36,7 @@ fn info(num_clients: usize, rounds: u64, class_counts: Vec<Vec<u32>>) -> RunInfo
             plugin("fedprox", &[Role::Client], &[("mu", json!(0.1))]),
             plugin("topk", &[Role::Compress], &[("ratio", json!(0.01)), ("error-feedback", json!(true))]),
         ],
+        privacy: None,
         class_counts,
     }
 }
@@ -79,6 +80,7 @@ fn rounds(last: u64) -> Vec<RoundRecord> {
 fn outcome(num_clients: u64) -> Outcome {
     let mut noise = Stream::new(3, Purpose::Cohort, 0, 0);
     Outcome {
+        complete: true,
         weights: vec![0.5; 4],
         layout: Layout::default(),
         client_accuracy: (0..num_clients)
