@@ -17,6 +17,7 @@ mod layering;
 mod methods;
 mod oracles;
 mod outside_plugin;
+mod privacy;
 mod published;
 mod requirements;
 mod run_directory;

@@ -238,14 +238,7 @@ impl<'a> Run<'a> {
         if let Some(selector) = &mut self.selector {
             return selector.choose(&mut self.roster, round);
         }
-        Ok(self.sampled(round))
-    }
-
-    fn sampled(&self, round: u64) -> Vec<ClientId> {
-        let rows = &self.partition.train;
-        let mut cohort = client::sample(&self.config.federation, self.config.seed, round, rows.num_clients());
-        cohort.retain(|client| !rows.client(client.index()).is_empty());
-        cohort
+        Ok(sampled(self.config, &self.partition, round))
     }
 
     /// Records what the rounds so far have cost, `round` being the last of them, and foresees the next one.
@@ -255,14 +248,10 @@ impl<'a> Run<'a> {
             ledger.spend();
         }
         record.epsilon = Some(ledger.epsilon());
-        if round == self.config.federation.num_server_rounds as u64 {
-            return Ok(());
+        if round < self.config.federation.num_server_rounds as u64 {
+            ledger.foresee(&sampled(self.config, &self.partition, round + 1))?;
         }
-        let next = self.sampled(round + 1);
-        match &mut self.accounting {
-            Some(Accounting::Tracked(ledger)) => ledger.foresee(&next),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Errors: `Kind::Budget` where the next round would exceed the privacy budget.
@@ -364,6 +353,14 @@ impl<'a> Run<'a> {
             kernel: self.kernel,
         }
     }
+}
+
+/// The cohort that no plugin selects: those of the drawn clients that hold rows to train on.
+fn sampled(config: &Config, partition: &Partition, round: u64) -> Vec<ClientId> {
+    let rows = &partition.train;
+    let mut cohort = client::sample(&config.federation, config.seed, round, rows.num_clients());
+    cohort.retain(|client| !rows.client(client.index()).is_empty());
+    cohort
 }
 
 fn spread(accuracy: &[(ClientId, f64)]) -> Option<Spread> {

@@ -77,7 +77,9 @@ impl Answer {
         let Answer { epsilon, delta, noise_multiplier, rounds, accountant, adjacency, q, .. } = self;
         let (rounds, accountant) = (count(*rounds), accountant.name());
         let drawn = match self.cohort.zip(self.population) {
-            None => format!("a client comes or goes ({adjacency}), and each is drawn into a round by itself with probability {q}"),
+            None => format!(
+                "a client comes or goes ({adjacency}), and each is drawn into a round by itself with probability {q}"
+            ),
             Some((cohort, population)) => format!(
                 "a client is replaced by another ({adjacency}, so the sensitivity is twice the norm bound), and a round draws \
                  {} of {} clients without replacement",
@@ -118,7 +120,9 @@ fn sampling(arguments: &PrivacyArguments) -> Result<Sampling> {
             "`--population {population}`: Poisson cohorts do not depend on it; leave it out, or say `--sampling fixed`"
         ))),
         (CohortName::Fixed, Some(0)) => Err(usage("`--population 0`: must be at least 1".into())),
-        (CohortName::Fixed, Some(population)) => Ok(Sampling::Fixed { cohort: cohort_size(rate, population), population }),
+        (CohortName::Fixed, Some(population)) => {
+            Ok(Sampling::Fixed { cohort: cohort_size(rate, population), population })
+        }
         (CohortName::Fixed, None) => {
             Err(usage("`--sampling fixed`: of how many clients is a cohort drawn? add `--population N`".into()))
         }
@@ -151,22 +155,25 @@ mod tests {
     #[test]
     fn the_accountants_answers_are_told_to_people_and_to_programs() {
         // 2.1014 and 1.8282 are dp-accounting's, 3.5761 for a fixed cohort.
-        for (more, expected) in [
-            ("", 2.101_366_5),
-            ("--accountant pld", 1.828_243_6),
-            ("--sampling fixed --population 10000", 3.576_111_5),
-        ] {
+        for (more, expected) in
+            [("", 2.101_366_5), ("--accountant pld", 1.828_243_6), ("--sampling fixed --population 10000", 3.576_111_5)]
+        {
             let answer = asked(&format!("--noise-multiplier 1 {ROUNDS} {more}")).unwrap();
             assert!((answer.epsilon / expected - 1.0).abs() < 0.005, "{more}: {}", answer.epsilon);
         }
         let answer = asked(&format!("--noise-multiplier 1 {ROUNDS} --sampling fixed --population 5000")).unwrap();
         let json = serde_json::to_value(&answer).unwrap();
-        assert_eq!((&json["cohort"], &json["adjacency"], &json["q"]), (&50.into(), &"replace-one".into(), &0.01.into()));
+        assert_eq!(
+            (&json["cohort"], &json["adjacency"], &json["q"]),
+            (&50.into(), &"replace-one".into(), &0.01.into())
+        );
         let text = answer.to_text();
         for part in ["replace-one", "50 of 5,000 clients without replacement", "accountant        rdp"] {
             assert!(text.contains(part), "`{part}` is not in\n{text}");
         }
-        assert!(asked(&format!("--noise-multiplier 0 {ROUNDS}")).unwrap().to_text().starts_with("epsilon           inf\n"));
+        assert!(
+            asked(&format!("--noise-multiplier 0 {ROUNDS}")).unwrap().to_text().starts_with("epsilon           inf\n")
+        );
     }
 
     #[test]
@@ -185,7 +192,10 @@ mod tests {
             ("--noise-multiplier 1 --population 7", "`--population 7`: Poisson cohorts do not depend on it"),
             ("--noise-multiplier 1 --sampling fixed", "add `--population N`"),
             ("--noise-multiplier 1 --sampling fixed --population 0", "`--population 0`: must be at least 1"),
-            ("--noise-multiplier 1 --sampling fixed --population 9 --accountant pld", "`--accountant pld`: no pair of data sets"),
+            (
+                "--noise-multiplier 1 --sampling fixed --population 9 --accountant pld",
+                "`--accountant pld`: no pair of data sets",
+            ),
         ] {
             let error = asked(&format!("{line} {ROUNDS}")).unwrap_err();
             assert!(error.to_string().contains(words), "{line}: {error}");
@@ -195,7 +205,8 @@ mod tests {
         assert_eq!(error.to_string(), "`--sampling-rate 0`: must be above 0 and at most 1");
         let error = asked("--noise-multiplier 1 --sampling-rate 0.1 --rounds 1 --delta 1").unwrap_err();
         assert_eq!(error.to_string(), "`--delta 1`: must be above 0 and below 1");
-        let line = |more: &str| Arguments::try_parse_from(format!("colla-host privacy {ROUNDS} {more}").split_whitespace());
+        let line =
+            |more: &str| Arguments::try_parse_from(format!("colla-host privacy {ROUNDS} {more}").split_whitespace());
         assert!(line("").is_err() && line("--noise-multiplier 1 --target-epsilon 1").is_err());
     }
 }

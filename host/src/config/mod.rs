@@ -281,8 +281,8 @@ pub struct Attack {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Privacy {
-    /// δ of the (ε, δ) that is told after each round, in (0, 1). Default 10⁻⁵; for a guarantee worth the name it lies well
-    /// below 1 / clients.
+    /// δ of the (ε, δ) that is told after each round, in (0, 1). Default 10⁻⁵; for a guarantee worth the name it lies
+    /// well below 1 / clients.
     pub delta: f64,
     /// The budget: largest ε, above 0. The run stops before the round that would exceed it. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]

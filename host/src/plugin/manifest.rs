@@ -293,7 +293,8 @@ pub struct Noise {
 pub enum NoiseMechanism {
     /// Role post: each weight of a round's aggregate gets its own normal noise; unit: the sensitivity.
     Gaussian,
-    /// Role post: the running sum of the aggregates gets that of the nodes of a binary tree; unit: the sensitivity of a round.
+    /// Role post: the running sum of the aggregates gets that of the nodes of a binary tree; unit: the sensitivity of a
+    /// round.
     Tree,
     /// Role aggregate: how many clients have some property, counted as ±½ each, is used with normal noise; unit: the
     /// expected cohort.

@@ -10,8 +10,9 @@ const TOLERANCE: f64 = 1e-4;
 const MOST_DOUBLINGS: i32 = 24;
 const MOST_HALVINGS: i32 = 8;
 
-/// A noise multiplier, at most 0.01 % above the smallest, with which `rounds` rounds are (`target`, `delta`)-differentially
-/// private: ε falls with the multiplier, so the answer is bracketed and bisected, and its own ε is at most `target`.
+/// A noise multiplier, at most 0.01 % above the smallest, with which `rounds` rounds are (`target`,
+/// `delta`)-differentially private: ε falls with the multiplier, so the answer is bracketed and bisected, and its own ε
+/// is at most `target`.
 ///
 /// `target`: above 0.
 /// Errors: `Kind::Config` where no multiplier up to 2²⁴ is enough; those of [`epsilon`].
@@ -22,7 +23,8 @@ pub fn noise_multiplier(
     rounds: u64,
     delta: f64,
 ) -> Result<f64> {
-    let holds = |multiplier: f64| Ok::<_, anyhow::Error>(epsilon(accountant, sampling, multiplier, rounds, delta)? <= target);
+    let holds =
+        |multiplier: f64| Ok::<_, anyhow::Error>(epsilon(accountant, sampling, multiplier, rounds, delta)? <= target);
     let (mut low, mut high) = if holds(1.0)? { halved(&holds)? } else { doubled(&holds, target, delta)? };
     while high > low * (1.0 + TOLERANCE) {
         let middle = (low * high).sqrt();
@@ -56,6 +58,8 @@ fn doubled(holds: &impl Fn(f64) -> Result<bool>, target: f64, delta: f64) -> Res
     }
     Err(Fault::new(
         Kind::Config,
-        format!("no noise multiplier up to {low} gives an epsilon of {target} with a delta of {delta}; ask for a larger one"),
+        format!(
+            "no noise multiplier up to {low} gives an epsilon of {target} with a delta of {delta}; ask for a larger one"
+        ),
     ))
 }

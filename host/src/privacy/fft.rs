@@ -1,7 +1,7 @@
 //! The fast Fourier transform, in `f64`, for lengths that are powers of two.
 //!
-//! Why not a library's: theirs pick kernels by the processor and twiddle factors from the platform's mathematics, so the last
-//! bits, and with them the round in which a budget ends, would depend on the machine.
+//! Why not a library's: theirs pick kernels by the processor and twiddle factors from the platform's mathematics, so
+//! the last bits, and with them the round in which a budget ends, would depend on the machine.
 //! Source: Cooley and Tukey (1965), the iterative form.
 
 use libm::{cos, sin};

@@ -1,10 +1,10 @@
 //! Differential-privacy accounting: which (ε, δ) so many rounds of noise come to.
 //!
-//! A round is the Gaussian mechanism on a drawn cohort: the clients' clipped updates are summed, and the sum gets noise with a
-//! standard deviation of `noise multiplier × sensitivity`. What a client's presence changes, and by how much, is the
-//! adjacency: in a Poisson cohort a client comes or goes (sensitivity C), in a cohort of fixed size one is replaced by
-//! another (2C). Two accountants answer for both: Rényi differential privacy ([`rdp`]), which is fast and loose at small
-//! noise, and the privacy loss distribution ([`pld`]), which is tight and knows Poisson cohorts only.
+//! A round is the Gaussian mechanism on a drawn cohort: the clients' clipped updates are summed, and the sum gets noise
+//! with a standard deviation of `noise multiplier × sensitivity`. What a client's presence changes, and by how much, is
+//! the adjacency: in a Poisson cohort a client comes or goes (sensitivity C), in a cohort of fixed size one is replaced
+//! by another (2C). Two accountants answer for both: Rényi differential privacy ([`rdp`]), which is fast and loose at
+//! small noise, and the privacy loss distribution ([`pld`]), which is tight and knows Poisson cohorts only.
 //! Where in the flow: below everything; the ledger of a run and `colla-host privacy` ask it.
 //! What it never does: draw noise, or look at a run. All mathematics is `libm`'s, so that answers have the same bits on
 //! every machine.
@@ -93,8 +93,9 @@ impl Accountant {
 
 /// The smallest known ε with which `rounds` rounds are (ε, `delta`)-differentially private.
 ///
-/// `noise_multiplier`: standard deviation of the noise over the sensitivity, finite and at least 0; with 0, ε is infinite.
-/// `delta`: in (0, 1).
+/// `noise_multiplier`: standard deviation of the noise over the sensitivity, finite and at least 0; with 0, ε is
+/// infinite. `delta`: in (0, 1).
+/// Infinite too where `pld` would have losses above 700 in a round.
 /// Errors: `Kind::Config` where [`Accountant::accepts`] refuses, and where the numbers are beyond the precision of the
 /// convolution.
 pub fn epsilon(
@@ -109,14 +110,16 @@ pub fn epsilon(
         _ if rounds == 0 => Ok(0.0),
         _ if noise_multiplier == 0.0 => Ok(f64::INFINITY),
         (Accountant::Pld, Sampling::Poisson { rate }) => {
-            pld::LossDistribution::new(rate, noise_multiplier)?.epsilon(rounds, delta)
+            let losses = pld::LossDistribution::new(rate, noise_multiplier);
+            losses.map_or(Ok(f64::INFINITY), |mut losses| losses.epsilon(rounds, delta))
         }
         _ => Ok(rdp::Curve::of_round(sampling, noise_multiplier).times(rounds as f64).epsilon(delta)),
     }
 }
 
-/// The smallest known ε with `delta` of Gaussian mechanisms without sampling, one after the other, where the squares of how far one client
-/// moves each, in units of a common `noise_multiplier⁻¹` standard deviations, add up to `squares`.
+/// The smallest known ε with `delta` of Gaussian mechanisms without sampling, one after the other.
+///
+/// `squares`: the sum of their squared sensitivities, in units of the one that `noise_multiplier` is measured by.
 ///
 /// Errors: as [`epsilon`].
 pub fn epsilon_of_gaussians(accountant: Accountant, noise_multiplier: f64, squares: u64, delta: f64) -> Result<f64> {
@@ -126,7 +129,8 @@ pub fn epsilon_of_gaussians(accountant: Accountant, noise_multiplier: f64, squar
         Accountant::Rdp => Ok(rdp::Curve::gaussian(noise_multiplier).times(squares as f64).epsilon(delta)),
         // Together they are one mechanism with less noise.
         Accountant::Pld => {
-            pld::LossDistribution::new(1.0, noise_multiplier / (squares as f64).sqrt())?.epsilon(1, delta)
+            let together = noise_multiplier / (squares as f64).sqrt();
+            epsilon(accountant, Sampling::Poisson { rate: 1.0 }, together, 1, delta)
         }
     }
 }

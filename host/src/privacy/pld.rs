@@ -1,12 +1,13 @@
 //! The privacy loss distribution of the Gaussian mechanism on Poisson cohorts, add-or-remove-one.
 //!
-//! With P and Q the outputs with and without a client, the loss is ln P/Q drawn from P; the losses of T rounds add up, so their
-//! distribution is a T-fold convolution, and δ(ε) = E[(1 − e^(ε − L))₊]. Both directions count: a client that goes (P has it) and
-//! one that comes (Q has it).
+//! With P and Q the outputs with and without a client, the loss is ln P/Q drawn from P; the losses of T rounds add up,
+//! so their distribution is a T-fold convolution, and δ(ε) = E[(1 − e^(ε − L))₊]. Both directions count: a client that
+//! goes (P has it) and one that comes (Q has it).
 //!
-//! Losses are put on a grid so that δ(ε) is exact at its points and its chord, linear in e^ε, between them: the curve is convex,
-//! so a chord never lies below it. The convolution is a power of the Fourier transform, over a window outside which
-//! Chernoff's bound leaves next to nothing; that rest and the roundings are taken off δ. So the answer is an upper bound.
+//! Losses are put on a grid so that δ(ε) is exact at its points and its chord, linear in e^ε, between them: the curve
+//! is convex, so a chord never lies below it. The convolution is a power of the Fourier transform, over a window
+//! outside which Chernoff's bound leaves next to nothing; that rest and the roundings are taken off δ. So the answer is
+//! an upper bound.
 //! Source: Doroshenko et al., "Connect the dots" (arXiv:2207.04380); Koskela et al. (arXiv:1906.03049).
 
 mod convolution;
@@ -45,12 +46,12 @@ struct Losses {
 }
 
 impl LossDistribution {
-    /// For 0 < `rate` ≤ 1 and a noise multiplier above 0.
-    /// Errors: `Kind::Config` for so little noise that a round's losses have no numbers.
-    pub fn new(rate: f64, noise_multiplier: f64) -> Result<Self> {
+    /// For 0 < `rate` ≤ 1 and a noise multiplier above 0; `None` for so little noise that a round's losses exceed
+    /// [`MOST_LOSS`]: then no ε worth the name is left.
+    pub fn new(rate: f64, noise_multiplier: f64) -> Option<Self> {
         let mechanism = Mechanism { q: rate, sigma: noise_multiplier };
         if mechanism.range().1 > MOST_LOSS {
-            return Err(beyond(format!("a noise multiplier of {noise_multiplier} is too small"), "more noise"));
+            return None;
         }
         // A power of two times the finest, so that near noise multipliers share a grid.
         let mut spacing = SPACING;
@@ -59,12 +60,12 @@ impl LossDistribution {
         }
         let directions = [mechanism.going(spacing), mechanism.coming(spacing)];
         let tilts = directions.each_ref().map(|losses| Tilts::new(losses, spacing));
-        Ok(LossDistribution { spacing, directions, tilts, convolution: Convolution::default() })
+        Some(LossDistribution { spacing, directions, tilts, convolution: Convolution::default() })
     }
 
     /// The smallest ε ≥ 0 with which `rounds` rounds, at least 1, are (ε, `delta`)-differentially private.
-    /// Errors: `Kind::Config` where the roundings of the convolution are no longer small against `delta`, and where there are
-    /// too many losses for it.
+    /// Errors: `Kind::Config` where the roundings of the convolution are no longer small against `delta`, and where
+    /// there are too many losses for it.
     pub fn epsilon(&mut self, rounds: u64, delta: f64) -> Result<f64> {
         // A relative error of each coefficient that grows with its power, and that of the transforms.
         let rounding = 16.0 * f64::EPSILON * (rounds as f64 + 40.0);
@@ -92,8 +93,8 @@ fn beyond(what: String, instead: &str) -> anyhow::Error {
 }
 
 impl Losses {
-    /// The smallest ε ≥ 0 with δ(ε) ≤ `delta`, by walking down the grid. δ at a point is what lies above it, less what that is
-    /// worth there: Σ p − Σ p·e^(point − loss).
+    /// The smallest ε ≥ 0 with δ(ε) ≤ `delta`, by walking down the grid. δ at a point is what lies above it, less what
+    /// that is worth there: Σ p − Σ p·e^(point − loss).
     fn epsilon(&self, spacing: f64, delta: f64) -> f64 {
         if self.infinite > delta {
             return f64::INFINITY;

@@ -91,10 +91,9 @@ impl Summary {
             peak_rss_bytes: peak_rss_bytes(),
             upload_bytes: rounds.iter().map(|record| record.upload_bytes).sum(),
             download_bytes: rounds.iter().map(|record| record.download_bytes).sum(),
-            privacy: info.and_then(|info| info.privacy.clone()).map(|terms| Privacy {
-                epsilon: rounds.last().and_then(|record| record.epsilon),
-                terms,
-            }),
+            privacy: info
+                .and_then(|info| info.privacy.clone())
+                .map(|terms| Privacy { epsilon: rounds.last().and_then(|record| record.epsilon), terms }),
             failures: rounds.iter().map(|record| record.failures).sum(),
             clients_per_second: outcome.and_then(clients_per_second),
             weights_blake3: outcome.map(|outcome| weights_blake3(&outcome.weights)),

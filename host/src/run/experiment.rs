@@ -78,7 +78,8 @@ impl Experiment {
         Ok(Experiment { config, data, model, plugins, scratch: std::env::temp_dir() })
     }
 
-    /// Runs all rounds, or those that the privacy budget allows: then what they gave is handed over as at the end, before the error.
+    /// Runs all rounds, or those that the privacy budget allows: then what they gave is handed over as at the end, before
+    /// the error.
     /// Errors carry a [`crate::error::Fault`] or a [`crate::plugin::PluginFailure`].
     pub fn run(&self, observer: &mut dyn Observer) -> Result<()> {
         let mut run = Run::new(self)?;

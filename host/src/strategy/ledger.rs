@@ -1,8 +1,8 @@
 //! The privacy ledger: what the noise of a run has cost so far, and whether the next round can be paid for.
 //!
-//! Plugins say in their manifests which noise they add (`privacy`); the host knows the cohorts. The ledger is always one
-//! round ahead, so that a budget ends a run before the round that would exceed it. Cohorts are functions of the run seed, so
-//! a ledger that is led through the rounds done stands where the run does.
+//! Plugins say in their manifests which noise they add (`privacy`); the host knows the cohorts. The ledger is always
+//! one round ahead, so that a budget ends a run before the round that would exceed it. Cohorts are functions of the run
+//! seed, so a ledger that is led through the rounds done stands where the run does.
 //! Where in the flow: beside the round loop, which tells it each cohort before the round.
 //! What it never does: guess. Where a composition lets something past the noise, ε is not tracked, with the reason.
 
@@ -15,17 +15,17 @@ use crate::{
     config::{self, Config},
     error::{Fault, Kind},
     plugin::{NoiseMechanism, Plugin},
-    privacy::{Accountant, Sampling},
+    privacy::{self, Accountant, Sampling},
     record::PrivacyTerms,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cost::{Cost, Participations, Rounds, Tree};
 use reasons::{NoiseOf, untracked};
 
 /// Adds `[privacy]` to the configuration of a run with noise.
 ///
-/// Errors: `Kind::Config` for the section without noise, for a budget that cannot be kept because ε is not tracked, for an
-/// accountant that has no answer for the run's cohorts.
+/// Errors: `Kind::Config` for the section without noise, for a budget that cannot be kept because ε is not tracked, for
+/// an accountant that has no answer for the run's cohorts.
 pub fn settle(plugins: &[Plugin], config: &mut Config) -> Result<()> {
     let refuse = |message: String| Err(Fault::new(Kind::Config, message));
     let Some(noise) = NoiseOf::the_run(plugins) else {
@@ -39,17 +39,19 @@ pub fn settle(plugins: &[Plugin], config: &mut Config) -> Result<()> {
         };
     };
     let settings = config.privacy.get_or_insert_default();
+    let (accountant, delta) = (settings.accountant, settings.delta);
     if let (Some(budget), Some(why)) = (settings.epsilon, untracked(plugins)) {
         return refuse(format!("config `privacy.epsilon = {budget}` — the budget cannot be kept, because {why}"));
     }
     // Trees and local noise count participations instead of drawing on the sampling.
-    if noise.mechanism == NoiseMechanism::Gaussian
-        && let (Accountant::Pld, config::Sampling::Fixed) = (settings.accountant, config.federation.sampling)
-        && let Err(why) = Accountant::Pld.accepts(Sampling::Fixed { cohort: 1, population: 1 })
-    {
-        return refuse(format!("config `privacy.accountant = \"pld\"` — {why}"));
+    if noise.mechanism != NoiseMechanism::Gaussian {
+        return Ok(());
     }
-    Ok(())
+    // What the accountant cannot do for all rounds must not end the run in the last of them. Of how many clients a cohort
+    // is drawn does not matter to that.
+    let (sampling, rounds) = (sampling(config, 1), config.federation.num_server_rounds as u64);
+    let answer = privacy::epsilon(accountant, sampling, noise.amount, rounds, delta);
+    answer.map(drop).with_context(|| format!("config `privacy.accountant = \"{}\"`", accountant.name()))
 }
 
 /// What is said of a run's privacy.
@@ -185,7 +187,9 @@ fn terms(noise: &NoiseOf, settings: &config::Privacy, sampling: Sampling) -> Pri
         budget: settings.epsilon,
         sampling: sampling.name(),
         adjacency,
-        statement: format!("{of_what}; losses and accuracies are not covered; simulated, for the noise comes from a seed that anyone can read"),
+        statement: format!(
+            "{of_what}; losses and accuracies are not covered; simulated, for the noise comes from a seed that anyone can read"
+        ),
         untracked: None,
     }
 }

@@ -4,7 +4,8 @@
 //! method needs of the others; [`select`] chooses the cohort; [`local`] asks the client plugins for their plans,
 //! [`client_slots`] holds what they keep of each client and [`client_end`] lets them change it; [`vectors`] sums what they
 //! upload besides the update; [`aggregate`] weighs and reduces, with [`attack`] and mixes ([`decide`]) before it where
-//! updates are kept ([`kept`]); [`post`] transforms the aggregate; [`server_step`] makes the new weights. [`ledger`] keeps account of the noise's privacy.
+//! updates are kept ([`kept`]); [`post`] transforms the aggregate; [`server_step`] makes the new weights.
+//! [`ledger`] keeps account of the noise's privacy.
 //! What it never does: train, or know on which thread anything ran.
 
 pub mod aggregate;

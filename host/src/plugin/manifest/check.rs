@@ -115,7 +115,10 @@ impl Manifest {
     fn check_privacy(&self, noise: &Noise) -> Result<(), String> {
         let role = noise.mechanism.role();
         if !self.has(role) {
-            return Err(format!("the mechanism of `privacy` is one of the role {}, which `kinds` does not name", role.name()));
+            return Err(format!(
+                "the mechanism of `privacy` is one of the role {}, which `kinds` does not name",
+                role.name()
+            ));
         }
         let wanted = [Requirement::NormBound, Requirement::UniformWeights, Requirement::FixedDenominator];
         match wanted.into_iter().find(|requirement| !self.requires.contains(requirement)) {

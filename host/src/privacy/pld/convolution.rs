@@ -5,8 +5,8 @@ use crate::privacy::fft::{Complex, Fft};
 use libm::{exp, expm1, log, log1p};
 use std::ops::Range;
 
-/// The largest tilt, in standard deviations of one round's loss, and how many there are, each √½ of the one before: the smallest
-/// suits 10⁹ rounds.
+/// The largest tilt, in standard deviations of one round's loss, and how many there are, each √½ of the one before: the
+/// smallest suits 10⁹ rounds.
 const LARGEST_TILT: f64 = 8.0;
 const TILTS: i32 = 31;
 
@@ -36,8 +36,8 @@ impl Tilts {
         Tilts { spacing, moments: moments.collect() }
     }
 
-    /// The grid's places below and above which a sum of `rounds` losses lies with a probability of at most `outside` each:
-    /// P[S ≥ s] ≤ e^(−λs)·E[e^(λL)]ᵀ.
+    /// The grid's places below and above which a sum of `rounds` losses lies with a probability of at most `outside`
+    /// each: P[S ≥ s] ≤ e^(−λs)·E[e^(λL)]ᵀ.
     pub fn window(&self, losses: &Losses, rounds: u64, outside: f64) -> Range<i64> {
         let (t, rest) = (rounds as f64, -log(outside));
         let reach = |pick: fn(&(f64, f64, f64)) -> f64| {
@@ -59,8 +59,8 @@ pub(super) struct Convolution {
 }
 
 impl Convolution {
-    /// The distribution of the sum of `rounds` losses of each side, on `points` places from `starts` on. What lies elsewhere is
-    /// found inside, a multiple of `points` away.
+    /// The distribution of the sum of `rounds` losses of each side, on `points` places from `starts` on. What lies
+    /// elsewhere is found inside, a multiple of `points` away.
     ///
     /// Both sides are real, so they go through one transform as its real and its imaginary part.
     pub fn power(&mut self, sides: &[Losses; 2], rounds: u64, starts: [i64; 2], points: usize) -> [Losses; 2] {

@@ -78,19 +78,13 @@ impl Mechanism {
     }
 }
 
-/// The losses on the grid whose δ(ε) connects the dots: equal to the given one at the grid's points from `low` to `high`, linear in
-/// e^ε between them, from δ = 1 at e^ε = 0 to the first, and level behind the last.
+/// The losses on the grid whose δ(ε) connects the dots: equal to the given one at the grid's points from `low` to
+/// `high`, linear in e^ε between them, from δ = 1 at e^ε = 0 to the first, and level behind the last.
 ///
-/// The slope's change at a point, times e^ε, is the mass there. `over` is δ, `under` is δ − 1 + e^ε: the two differ by what is
-/// linear in e^ε, so both have the same changes, and each keeps its digits where it is small, `over` above ε = 0 and `under`
-/// below.
-fn connect(
-    spacing: f64,
-    low: f64,
-    high: f64,
-    over: impl Fn(f64) -> f64,
-    under: impl Fn(f64) -> f64,
-) -> Losses {
+/// The slope's change at a point, times e^ε, is the mass there. `over` is δ, `under` is δ − 1 + e^ε: the two differ by
+/// what is linear in e^ε, so both have the same changes, and each keeps its digits where it is small, `over` above ε =
+/// 0 and `under` below.
+fn connect(spacing: f64, low: f64, high: f64, over: impl Fn(f64) -> f64, under: impl Fn(f64) -> f64) -> Losses {
     let first = ((low / spacing).floor() as i64).min(-1);
     let last = ((high / spacing).ceil() as i64).max(1);
     let at = |index: i64| index as f64 * spacing;
@@ -161,8 +155,7 @@ mod tests {
         // δ(ε) = Φ(1/2σ − εσ) − e^ε·Φ(−1/2σ − εσ), arXiv:1805.06530, theorem 5.
         for (sigma, epsilon) in [(1.0, 1.0), (4.0, 0.3), (0.7, 5.0)] {
             let phi = |x: f64| exp(log_upper_tail(-x));
-            let expected =
-                phi(0.5 / sigma - epsilon * sigma) - exp(epsilon) * phi(-0.5 / sigma - epsilon * sigma);
+            let expected = phi(0.5 / sigma - epsilon * sigma) - exp(epsilon) * phi(-0.5 / sigma - epsilon * sigma);
             let found = Mechanism { q: 1.0, sigma }.over(epsilon);
             assert!((found / expected - 1.0).abs() < 1e-12, "{found} for {expected}");
         }

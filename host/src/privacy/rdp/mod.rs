@@ -57,7 +57,8 @@ impl Curve {
 
     /// The smallest ε over the orders with (ε, `delta`)-differential privacy, at least 0; infinite if there is none.
     ///
-    /// Source: Canonne, Kamath and Steinke (arXiv:2004.00010), proposition 12; Balle et al. (arXiv:1905.09982), theorem 21.
+    /// Source: Canonne, Kamath and Steinke (arXiv:2004.00010), proposition 12; Balle et al. (arXiv:1905.09982), theorem
+    /// 21.
     pub fn epsilon(&self, delta: f64) -> f64 {
         let at = |(order, &cost): (f64, &f64)| {
             // δ ≤ √(1 − e^(−KL)), and ε(α) is no smaller than the divergence KL.

@@ -1,4 +1,5 @@
-//! Poisson cohorts, add-or-remove-one: ln A_α with A_α = E_{x ~ N(0, σ²)}[(1 − q + q·e^((2x − 1)/2σ²))^α]; ε(α) is ln A_α/(α − 1).
+//! Poisson cohorts, add-or-remove-one: ln A_α with A_α = E_{x ~ N(0, σ²)}[(1 − q + q·e^((2x − 1)/2σ²))^α]; ε(α) is ln
+//! A_α/(α − 1).
 //!
 //! Source: Mironov, Talwar and Zhang (arXiv:1908.10530), section 3.3, as dp-accounting computes it.
 
@@ -6,8 +7,9 @@ use super::log_sum;
 use crate::privacy::normal::{log_add, log_choose, log_upper_tail};
 use libm::{log, log1p};
 
-/// Terms of the series at a fractional order. An order whose series has not settled by then is left out, as in dp-accounting: that
-/// costs tightness where ε is large anyway (noise multipliers below 1 over many rounds), never validity.
+/// Terms of the series at a fractional order. An order whose series has not settled by then is left out, as in
+/// dp-accounting: that costs tightness where ε is large anyway (noise multipliers below 1 over many rounds), never
+/// validity.
 const MOST_TERMS: u32 = 1000;
 /// Terms below e⁻³⁰ of the sum end a series.
 const NEGLIGIBLE: f64 = 30.0;
@@ -26,8 +28,8 @@ fn at_whole_order(q: f64, sigma: f64, order: u32) -> f64 {
     }))
 }
 
-/// The integral cut at z₀, where both summands of the base are equal, and each side expanded in a binomial series. Terms
-/// beyond α alternate in sign; they are added by magnitude, which bounds the sum from above.
+/// The integral cut at z₀, where both summands of the base are equal, and each side expanded in a binomial series.
+/// Terms beyond α alternate in sign; they are added by magnitude, which bounds the sum from above.
 fn at_fraction(q: f64, sigma: f64, alpha: f64) -> f64 {
     let (log_q, log_rest, variance) = (log(q), log1p(-q), sigma * sigma);
     let cut = variance * log(1.0 / q - 1.0) + 0.5;

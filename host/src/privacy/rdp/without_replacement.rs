@@ -1,11 +1,11 @@
 //! Cohorts of fixed size, replace-one: an upper bound of ln A_α, with ε(α) = ln A_α/(α − 1).
 //!
-//! A_α ≤ 1 + C(α, 2)·q²·min(4(e^ε(2) − 1), 2e^ε(2)) + Σ_{i ≥ 3} C(α, i)·qⁱ·min(4·√(B_{2⌊i/2⌋}·B_{2⌈i/2⌉}), 2e^((i − 1)ε(i))), where
-//! ε is the Gaussian mechanism's and B_k = E_{x ~ N(0, σ²)}[(e^((2x − 1)/2σ²) − 1)^k] for even k. Between whole orders ln A_α is
-//! convex, so the line between its bounds is a bound.
+//! A_α ≤ 1 + C(α, 2)·q²·min(4(e^ε(2) − 1), 2e^ε(2)) + Σ_{i ≥ 3} C(α, i)·qⁱ·min(4·√(B_{2⌊i/2⌋}·B_{2⌈i/2⌉}), 2e^((i −
+//! 1)ε(i))), where ε is the Gaussian mechanism's and B_k = E_{x ~ N(0, σ²)}[(e^((2x − 1)/2σ²) − 1)^k] for even k.
+//! Between whole orders ln A_α is convex, so the line between its bounds is a bound.
 //!
-//! B_k is the k-th forward difference of e^(x(x − 1)/2σ²) at 0. Differences cancel where the noise is large; the integral has
-//! only positive terms, so it is what is computed.
+//! B_k is the k-th forward difference of e^(x(x − 1)/2σ²) at 0. Differences cancel where the noise is large; the
+//! integral has only positive terms, so it is what is computed.
 //! Source: Wang, Balle and Kasiviswanathan (arXiv:1808.00087), theorem 27 and corollary 10.
 
 use crate::privacy::normal::{log_add, log_choose};

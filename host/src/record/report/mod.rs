@@ -107,8 +107,12 @@ fn tiles(run: &Run<'_>) -> String {
     if let Some(privacy) = &summary.privacy {
         let terms = &privacy.terms;
         match (privacy.epsilon, &terms.untracked) {
-            (Some(epsilon), _) => tile("Epsilon", &format!("{epsilon:.3}"), &format!("delta {:e}; {}", terms.delta, terms.statement)),
-            (None, why) => tile("Epsilon", "–", &format!("not tracked: {}", why.as_deref().unwrap_or("no round was done"))),
+            (Some(epsilon), _) => {
+                tile("Epsilon", &format!("{epsilon:.3}"), &format!("delta {:e}; {}", terms.delta, terms.statement))
+            }
+            (None, why) => {
+                tile("Epsilon", "–", &format!("not tracked: {}", why.as_deref().unwrap_or("no round was done")))
+            }
         }
     }
     if let Some(rate) = summary.clients_per_second {

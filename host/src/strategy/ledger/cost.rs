@@ -44,7 +44,8 @@ pub(super) struct Rounds {
     sampling: Sampling,
     /// Clients of a Poisson cohort on average.
     expected: f64,
-    /// Rounds by the noise multiplier that they amount to. There is one but where empty clients make cohorts of fixed size smaller.
+    /// Rounds by the noise multiplier that they amount to. There is one but where empty clients make cohorts of fixed
+    /// size smaller.
     stretches: Vec<Stretch>,
 }
 
@@ -52,7 +53,8 @@ struct Stretch {
     noise: f64,
     rounds: u64,
     curve: Option<Curve>,
-    losses: Option<LossDistribution>,
+    /// Made for the first answer; then `None` inside for too little noise.
+    losses: Option<Option<LossDistribution>>,
 }
 
 impl Rounds {
@@ -69,8 +71,8 @@ impl Rounds {
         }
     }
 
-    /// The noise multiplier z of one Gaussian mechanism that is worth both noises: z⁻² = z_Δ⁻² + (s/σ_b)⁻², with s how far a client
-    /// moves the count of ±½: ½ if it comes or goes, 1 if it is replaced.
+    /// The noise multiplier z of one Gaussian mechanism that is worth both noises: z⁻² = z_Δ⁻² + (s/σ_b)⁻², with s how
+    /// far a client moves the count of ±½: ½ if it comes or goes, 1 if it is replaced.
     /// Source: Andrew et al. (arXiv:1905.03871), theorem 1.
     fn multiplier(&self, cohort: usize) -> f64 {
         let Some(count) = self.count else { return self.noise };
@@ -94,10 +96,8 @@ impl Rounds {
             (Accountant::Pld, Sampling::Poisson { rate }) => {
                 // Poisson cohorts have one expected size, so there is one stretch.
                 let Some(stretch) = self.stretches.first_mut() else { return Ok(0.0) };
-                if stretch.losses.is_none() {
-                    stretch.losses = Some(LossDistribution::new(rate, stretch.noise)?);
-                }
-                stretch.losses.as_mut().map_or(Ok(0.0), |losses| losses.epsilon(stretch.rounds, delta))
+                let losses = stretch.losses.get_or_insert_with(|| LossDistribution::new(rate, stretch.noise));
+                losses.as_mut().map_or(Ok(f64::INFINITY), |losses| losses.epsilon(stretch.rounds, delta))
             }
             _ => {
                 let curves = self.stretches.iter_mut().map(|stretch| {

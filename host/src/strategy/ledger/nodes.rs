@@ -1,10 +1,10 @@
 //! How often the clients of a run stand in the nodes of a tree over its rounds.
 //!
-//! What a tree releases are the noisy sums of some of its nodes: round t, counted within its tree, releases the node of level ℓ that
-//! ends with it, ℓ being the zeros at the end of t's binary form; every prefix is a sum of such nodes. Given what was released
-//! before, each is a Gaussian mechanism: a client with c rounds in the node moves its sum by at most c sensitivities, whatever
-//! the earlier releases made of its updates, so it costs α·c²/(2z²) at the order α, and costs add up. So ε of a client rests on
-//! Σ c² over the released nodes.
+//! What a tree releases are the noisy sums of some of its nodes: round t, counted within its tree, releases the node of
+//! level ℓ that ends with it, ℓ being the zeros at the end of t's binary form; every prefix is a sum of such nodes.
+//! Given what was released before, each is a Gaussian mechanism: a client with c rounds in the node moves its sum by at
+//! most c sensitivities, whatever the earlier releases made of its updates, so it costs α·c²/(2z²) at the order α, and
+//! costs add up. So ε of a client rests on Σ c² over the released nodes.
 //! Source: Kairouz et al. (arXiv:2103.00039), section 3 and appendix D.
 
 use crate::client::ClientId;
@@ -85,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_round_costs_as_many_nodes_as_are_released_over_it() {
-        // Of eight rounds: 1 lies in [1], [1, 2], [1..4] and [1..8]; 2 in all but [1]; 8 in [1..8] alone; 7 in [7] and [1..8].
+        // Of eight rounds: 1 lies in [1], [1, 2], [1..4] and [1..8]; 2 in all but [1]; 8 in [1..8] alone; 7 in [7] and
+        // [1..8].
         for (round, expected) in [(1, 4), (2, 3), (7, 2), (8, 1)] {
             assert_eq!(squares(&mut Nodes::new(0, false), 8, &[round]), expected, "round {round}");
         }

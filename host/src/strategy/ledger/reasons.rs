@@ -1,7 +1,7 @@
 //! Which noise a run has, and what goes past it.
 //!
-//! ε holds for what is released only if everything that is released depends on the clients' data through the noise. What
-//! a composition lets past it is found here, by the roles and declarations of its plugins.
+//! ε holds for what is released only if everything that is released depends on the clients' data through the noise.
+//! What a composition lets past it is found here, by the roles and declarations of its plugins.
 
 use crate::plugin::{Manifest, Need, Noise, NoiseMechanism, Plugin, Reduce, Role};
 
@@ -44,7 +44,10 @@ fn noisy(plugins: &[Plugin], role: Role) -> impl Iterator<Item = (&Plugin, &Nois
 pub(super) fn untracked(plugins: &[Plugin]) -> Option<String> {
     let name = |plugin: &Plugin| plugin.manifest().name.clone();
     if let Some(selector) = plugins.iter().find(|plugin| plugin.manifest().has(Role::Select)) {
-        return Some(format!("`{}` chooses the cohort by what clients have told, which no noise covers", name(selector)));
+        return Some(format!(
+            "`{}` chooses the cohort by what clients have told, which no noise covers",
+            name(selector)
+        ));
     }
     let posts: Vec<&Plugin> = noisy(plugins, Role::Post).map(|(plugin, _)| plugin).collect();
     let locals: Vec<&Plugin> = noisy(plugins, Role::Normalize).map(|(plugin, _)| plugin).collect();
@@ -58,7 +61,8 @@ pub(super) fn untracked(plugins: &[Plugin]) -> Option<String> {
     }
 }
 
-/// What goes past the noise on the aggregate. That the norm is bounded and the sum has a sensitivity is required already.
+/// What goes past the noise on the aggregate. That the norm is bounded and the sum has a sensitivity is required
+/// already.
 fn past_the_server(plugins: &[Plugin], post: &Plugin) -> Option<String> {
     let manifests = || plugins.iter().map(Plugin::manifest);
     let first = manifests().find(|manifest| manifest.has(Role::Post))?;

@@ -61,7 +61,8 @@ fn rounds_of_noise_cost_what_the_accountants_say() {
 
 #[test]
 fn a_noisy_count_is_paid_for_as_andrew_and_others_prove() {
-    // Noise of 0.25·m clients, m = 4: σ_b = 1. Poisson: z⁻² = z_Δ⁻² + (2σ_b)⁻²; with z = 1.2, z_Δ = (z⁻² − (2σ_b)⁻²)^(−½) = 1.5.
+    // Noise of 0.25·m clients, m = 4: σ_b = 1. Poisson: z⁻² = z_Δ⁻² + (2σ_b)⁻²; with z = 1.2, z_Δ = (z⁻² −
+    // (2σ_b)⁻²)^(−½) = 1.5.
     let specs = ["adaptive-clip:count-noise=0.25", "dp-gaussian:noise-multiplier=1.5"];
     let poisson = config(true, 0.1, config::Privacy::default());
     let expected = privacy::epsilon(Accountant::Rdp, Sampling::Poisson { rate: 0.1 }, 1.2, 5, 1e-5).unwrap();
@@ -115,7 +116,11 @@ fn a_ledger_that_is_led_through_the_rounds_done_goes_on_as_one_that_never_stoppe
 #[test]
 fn a_budget_is_spent_before_the_round_that_would_exceed_it() {
     let specs = ["clip", "dp-gaussian", "fedavg"];
-    let costs = led(&mut tracked(&specs, &config(true, 0.1, config::Privacy::default())), &config(true, 0.1, of(Accountant::Rdp)), 1..=4);
+    let costs = led(
+        &mut tracked(&specs, &config(true, 0.1, config::Privacy::default())),
+        &config(true, 0.1, of(Accountant::Rdp)),
+        1..=4,
+    );
     let config = config(true, 0.1, config::Privacy { epsilon: Some(costs[2]), ..config::Privacy::default() });
     let mut ledger = tracked(&specs, &config);
     for round in 1..=3 {
@@ -167,7 +172,11 @@ fn the_section_belongs_to_runs_with_noise_and_the_accountant_to_its_cohorts() {
     assert!(refused.to_string().contains("config `[privacy]` — no plugin of this run adds noise"), "{refused}");
     let fixed = |specs| settle(&plugins(specs), &mut config(false, 0.1, of(Accountant::Pld)));
     let refused = fixed(&["clip", "dp-gaussian", "fedavg"]).unwrap_err();
-    assert!(refused.to_string().contains("config `privacy.accountant = \"pld\"` — no pair of data sets"), "{refused}");
+    assert!(
+        format!("{refused:#}")
+            .contains("config `privacy.accountant = \"pld\"`: no pair of data sets is proven to be the worst"),
+        "{refused:#}"
+    );
     fixed(&["clip", "dp-tree", "fedavg"]).unwrap();
     fixed(&["local-dp", "fedavg"]).unwrap();
 }
