@@ -44,8 +44,8 @@ Examples:
   colla-host --print-config > experiment.toml    all settings with their values";
 
 const PRIVACY: &str = "\
-It is the privacy of clients: Gaussian noise on the sum of a drawn cohort's clipped updates, round after round (plugins `clip`
-and `dp-gaussian`). A run simulates it: its noise comes from a seed that anyone can read.";
+It is the privacy of clients: Gaussian noise on the sum of a drawn cohort's clipped updates, round after round, as \
+the plugins `clip` and `dp-gaussian` do it. A run simulates it: its noise comes from a seed that anyone can read.";
 
 #[derive(Subcommand)]
 pub(super) enum Command {

@@ -81,17 +81,17 @@ impl Answer {
                 "a client comes or goes ({adjacency}), and each is drawn into a round by itself with probability {q}"
             ),
             Some((cohort, population)) => format!(
-                "a client is replaced by another ({adjacency}, so the sensitivity is twice the norm bound), and a round draws \
-                 {} of {} clients without replacement",
+                "a client is replaced by another ({adjacency}, so the sensitivity is twice the norm bound), and a round \
+                 draws {} of {} clients without replacement",
                 count(cohort as u64),
                 count(population as u64)
             ),
         };
         format!(
-            "epsilon           {epsilon:.6}\ndelta             {delta:e}\nnoise multiplier  {noise_multiplier:.6}\n\
+            "epsilon           {epsilon:.6}\ndelta             {delta:e}\nnoise multiplier  {noise_multiplier}\n\
              rounds            {rounds}\naccountant        {accountant}\n\
-             Assumed: {drawn}; every round counts in which a client could have been drawn; the noise's standard deviation is the \
-             multiplier times the sensitivity.\n"
+             Assumed: {drawn}; every round counts in which a client could have been drawn; the noise's standard deviation \
+             is the multiplier times the sensitivity.\n"
         )
     }
 }

@@ -47,7 +47,7 @@ struct Losses {
 
 impl LossDistribution {
     /// For 0 < `rate` ≤ 1 and a noise multiplier above 0; `None` for so little noise that a round's losses exceed
-    /// [`MOST_LOSS`]: then no ε worth the name is left.
+    /// 700: then no ε worth the name is left.
     pub fn new(rate: f64, noise_multiplier: f64) -> Option<Self> {
         let mechanism = Mechanism { q: rate, sigma: noise_multiplier };
         if mechanism.range().1 > MOST_LOSS {
