@@ -201,6 +201,10 @@ fn a_noise_plugin_settles_the_mean_as_in_a_run() {
 fn a_composition_that_a_run_refuses_is_refused_with_the_same_words() {
     let lab = Lab::new();
     two_clients().write(&lab);
+    for rule in ["norm-bound", "fednova"] {
+        let words = format!("plugin `{rule}` — it requires `no-mix`, but `nnm` mixes the updates before it");
+        refused(&lab, &["nnm:f=0", rule], 3, &[&words]);
+    }
     for stack in [
         &["dp-gaussian"][..],
         &["clip:norm=1", "median", "dp-gaussian"],

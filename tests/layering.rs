@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["train", "plugin", "partition"],
     &["data", "client", "wire"],
     &["config", "executor"],
+    &["privacy"],
     &["random", "registers", "error"],
 ];
 

@@ -18,6 +18,7 @@ mod methods;
 mod oracles;
 mod outside_plugin;
 mod personal_tensors;
+mod privacy;
 mod published;
 mod requirements;
 mod run_directory;

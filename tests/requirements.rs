@@ -88,6 +88,8 @@ fn sampling_momentum_and_model_are_what_a_method_requires() {
     refused(&lab, "plain-sgd", &["--set", "train.momentum=0.9"], "`train.momentum = 0.9`; set it to 0");
     refused(&lab, "normalisation-layers", &[], "the model has none");
     runs(&lab, "root-data", &["--set", "federation.root-rows=20"]);
+    runs(&lab, "no-mix", &["--plugin", "median"]);
+    refused(&lab, "no-mix", &["--plugin", "nnm:f=1"], "`nnm` mixes the updates before it");
     refused(&lab, "root-data", &[], "the server has no rows of its own; set `federation.root-rows`");
     let unread = lab.colla(&small(&["--set", "federation.root-rows=20"]));
     assert_eq!(unread.code, 3, "{}", unread.stderr);

@@ -23,6 +23,8 @@ pub enum Kind {
     Diverged,
     /// Results or checkpoints cannot be written or read: 8.
     Io,
+    /// The next round would exceed the privacy budget: 9.
+    Budget,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Kind::PluginFailed => 6,
             Kind::Diverged => 7,
             Kind::Io => 8,
+            Kind::Budget => 9,
         }
     }
 }

@@ -29,5 +29,6 @@ pub mod check;
 pub mod error;
 pub mod executor;
 pub mod plugin;
+pub mod privacy;
 pub mod random;
 pub mod registers;

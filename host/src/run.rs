@@ -23,6 +23,7 @@ use crate::{
         facts::{ClientRow, RoundFacts},
         grid::Grid,
         kept::Storage,
+        ledger::Accounting,
         post::Posts,
         rehearsal::rehearse,
         select::Selector,
@@ -58,6 +59,8 @@ struct Run<'a> {
     vectors: Option<VectorRule>,
     posts: Posts,
     server_step: ServerStep,
+    /// What the noise costs; `None` without noise.
+    accounting: Option<Accounting>,
     /// Rows of the training set that the server holds itself.
     root_rows: Vec<u32>,
     weights: Vec<f32>,
@@ -132,6 +135,7 @@ impl<'a> Run<'a> {
             selector: Selector::new(&mut roster, &config.federation, partition.train.sizes())?,
             downlink,
             aggregator,
+            accounting: Accounting::of(plugins, config, num_clients),
             posts: Posts::new(&roster, config.seed, layout, &initial)?,
             root_rows: root_rows(config, data.train.len())?,
             vectors: VectorRule::new(&roster),
@@ -160,6 +164,7 @@ impl<'a> Run<'a> {
     fn before_training(&mut self) -> Result<RoundRecord> {
         let start = Instant::now();
         let mut record = RoundRecord { unix_time: unix_time(), ..RoundRecord::default() };
+        self.account(0, &mut record)?;
         self.evaluate(0, &mut record)?;
         record.seconds = start.elapsed().as_secs_f64();
         Ok(record)
@@ -220,6 +225,7 @@ impl<'a> Run<'a> {
             selector.remember(round, received.reports.iter().map(|report| (report.client, report.local.loss)));
         }
         record.plugin = self.roster.end(round, &round_summary(&record, &received.reports))?;
+        self.account(round, &mut record)?;
         self.evaluate(round, &mut record)?;
         record.seconds = start.elapsed().as_secs_f64();
         self.clients_trained += record.clients;
@@ -239,10 +245,28 @@ impl<'a> Run<'a> {
         if let Some(selector) = &mut self.selector {
             return selector.choose(&mut self.roster, round);
         }
-        let rows = &self.partition.train;
-        let mut cohort = client::sample(&self.config.federation, self.config.seed, round, rows.num_clients());
-        cohort.retain(|client| !rows.client(client.index()).is_empty());
-        Ok(cohort)
+        Ok(sampled(self.config, &self.partition, round))
+    }
+
+    /// Records what the rounds so far have cost, `round` being the last of them, and foresees the next one.
+    fn account(&mut self, round: u64, record: &mut RoundRecord) -> Result<()> {
+        let Some(Accounting::Tracked(ledger)) = &mut self.accounting else { return Ok(()) };
+        if round > 0 {
+            ledger.spend();
+        }
+        record.epsilon = Some(ledger.epsilon());
+        if round < self.config.federation.num_server_rounds as u64 {
+            ledger.foresee(&sampled(self.config, &self.partition, round + 1))?;
+        }
+        Ok(())
+    }
+
+    /// Errors: `Kind::Budget` where the next round would exceed the privacy budget.
+    fn check_budget(&self) -> Result<()> {
+        match &self.accounting {
+            Some(Accounting::Tracked(ledger)) => ledger.check(),
+            _ => Ok(()),
+        }
     }
 
     /// Bytes that the cohort received: the weights, and what plugins broadcast.
@@ -273,9 +297,10 @@ impl<'a> Run<'a> {
 
     fn evaluate(&mut self, round: u64, record: &mut RoundRecord) -> Result<()> {
         let start = Instant::now();
-        let (config, last) = (&self.config.evaluate, self.config.federation.num_server_rounds as u64);
+        let config = &self.config.evaluate;
+        let last = round == self.config.federation.num_server_rounds as u64 || self.check_budget().is_err();
         let engine = self.engine.as_mut();
-        if round == last || round.is_multiple_of(config.every as u64) {
+        if last || round.is_multiple_of(config.every as u64) {
             let test_rows = self.experiment.data.test.len();
             if let Some((loss, accuracy)) = evaluate::central(engine, &self.weights, test_rows)? {
                 (record.test_loss, record.test_accuracy) = (Some(loss), Some(accuracy));
@@ -283,7 +308,7 @@ impl<'a> Run<'a> {
         }
         let on_clients = match config.clients {
             ClientEvaluation::Never => false,
-            ClientEvaluation::Last => round == last,
+            ClientEvaluation::Last => last,
             ClientEvaluation::Always => true,
         };
         if on_clients {
@@ -314,6 +339,7 @@ impl<'a> Run<'a> {
             threads: self.executor.threads(),
             device: self.accelerator.as_ref().map(|accelerator| accelerator.name().to_owned()),
             plugins: self.roster.members.iter().map(|m| plugin_record(&m.plugin)).collect(),
+            privacy: self.accounting.as_ref().map(|accounting| accounting.terms().clone()),
             class_counts: match num_clients {
                 0..=MAX_CLIENTS_SHOWN => self.partition.class_counts(&self.experiment.data),
                 _ => Vec::new(),
@@ -321,8 +347,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn into_outcome(self) -> Outcome {
+    fn into_outcome(self, complete: bool) -> Outcome {
         Outcome {
+            complete,
             layout: self.experiment.model.layout().clone(),
             weights: self.weights,
             client_accuracy: by_number(&self.client_accuracy),
@@ -333,6 +360,14 @@ impl<'a> Run<'a> {
             kernel: self.kernel,
         }
     }
+}
+
+/// The cohort that no plugin selects: those of the drawn clients that hold rows to train on.
+fn sampled(config: &Config, partition: &Partition, round: u64) -> Vec<ClientId> {
+    let rows = &partition.train;
+    let mut cohort = client::sample(&config.federation, config.seed, round, rows.num_clients());
+    cohort.retain(|client| !rows.client(client.index()).is_empty());
+    cohort
 }
 
 fn spread(accuracy: &[(ClientId, f64)]) -> Option<Spread> {

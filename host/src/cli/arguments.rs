@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::Result;
 use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use std::path::{Path, PathBuf};
@@ -40,7 +40,12 @@ Examples:
   colla-host partition experiment.toml           who would have which rows
   colla-host plugin inspect fedprox.wasm         what a plugin says of itself
   colla-host plugin new my-rule --kind aggregate-rows    a plugin of your own
+  colla-host privacy --target-epsilon 4 --sampling-rate 0.01 --rounds 500 --delta 1e-6    how much noise that takes
   colla-host --print-config > experiment.toml    all settings with their values";
+
+const PRIVACY: &str = "\
+It is the privacy of clients: Gaussian noise on the sum of a drawn cohort's clipped updates, round after round, as \
+the plugins `clip` and `dp-gaussian` do it. A run simulates it: its noise comes from a seed that anyone can read.";
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -53,6 +58,9 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
+    /// Tell which epsilon so much noise gives, or how much noise an epsilon takes
+    #[command(after_help = PRIVACY)]
+    Privacy(PrivacyArguments),
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
 }
@@ -184,6 +192,53 @@ pub(super) struct ApplyArguments {
     pub output: FormatArgument,
 }
 
+#[derive(Args)]
+#[command(group(ArgGroup::new("question").required(true).args(["noise_multiplier", "target_epsilon"])))]
+pub(super) struct PrivacyArguments {
+    /// Standard deviation of the noise over the sensitivity, as `dp-gaussian` takes it; 0 gives an infinite epsilon
+    #[arg(long, value_name = "Z", allow_negative_numbers = true)]
+    pub noise_multiplier: Option<f64>,
+    /// The smallest noise multiplier with at most this epsilon is asked for, to within 0.01 %
+    #[arg(long, value_name = "E", allow_negative_numbers = true)]
+    pub target_epsilon: Option<f64>,
+    /// Share of the clients in a round's cohort, in (0, 1]
+    #[arg(long, value_name = "Q", allow_negative_numbers = true)]
+    pub sampling_rate: f64,
+    /// Rounds in which a client could be drawn
+    #[arg(long, value_name = "T")]
+    pub rounds: u64,
+    /// Probability with which the bound on epsilon may fail, in (0, 1): well below 1 / clients
+    #[arg(long, value_name = "D", allow_negative_numbers = true)]
+    pub delta: f64,
+    /// How rounds are added up
+    #[arg(long, value_enum, default_value_t = AccountantName::Rdp)]
+    pub accountant: AccountantName,
+    /// How cohorts are drawn, hence which data sets count as neighbours
+    #[arg(long, value_enum, default_value_t = CohortName::Poisson)]
+    pub sampling: CohortName,
+    /// Number of clients, of which a fixed cohort is the share
+    #[arg(long, value_name = "N")]
+    pub population: Option<usize>,
+    #[command(flatten)]
+    pub output: FormatArgument,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum AccountantName {
+    /// Rényi differential privacy: fast, loose where there is little noise
+    Rdp,
+    /// Privacy loss distribution: tight, for Poisson cohorts
+    Pld,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CohortName {
+    /// Each client by itself; neighbours have one client more or less
+    Poisson,
+    /// The same number in every round; neighbours have one client replaced
+    Fixed,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum OnBadUpdate {
     /// End with exit code 7
@@ -259,6 +314,7 @@ impl Command {
             Command::Plugin { command: PluginCommand::Check(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::Apply(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::New(_) | PluginCommand::Build(_) } => Format::Text,
+            Command::Privacy(arguments) => arguments.output.format,
             Command::Completions { .. } => Format::Text,
         }
     }

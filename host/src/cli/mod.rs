@@ -9,6 +9,7 @@ mod author;
 mod guard;
 mod partition;
 mod plugin;
+mod privacy;
 mod run;
 
 use crate::{
@@ -27,7 +28,7 @@ use std::{
 /// Runs the command of the process's arguments.
 ///
 /// Exit codes: 0 done, 2 usage, 3 configuration, 4 data, 5 plugin refused, 6 plugin failed, 7 diverged, 8 input or
-/// output, 101 a bug of ours.
+/// output, 9 the privacy budget is spent, 101 a bug of ours.
 pub fn main() -> ExitCode {
     guard::note_panics();
     run_command(std::env::args_os())
@@ -63,6 +64,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Plugin { command: PluginCommand::Build(arguments) } => author::build(&arguments),
         Command::Plugin { command: PluginCommand::Check(arguments) } => author::check(&arguments),
         Command::Plugin { command: PluginCommand::Apply(arguments) } => apply::apply(&arguments),
+        Command::Privacy(arguments) => privacy::answer(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "colla-host", &mut script);

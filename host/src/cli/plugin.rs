@@ -7,7 +7,7 @@ use super::{
 use crate::{
     config,
     error::{Fault, Kind},
-    plugin::{self, Inspected, Limits, Manifest, Origin, Parameter, StateInit, StateScope},
+    plugin::{self, Inspected, Limits, Manifest, Noise, Origin, Parameter, StateInit, StateScope},
     record::{bytes, count},
 };
 use anyhow::Result;
@@ -81,6 +81,7 @@ fn to_text(inspected: &Inspected) -> String {
     line("state", state(manifest));
     line("needs", words(&manifest.needs).join(", "));
     line("requires", words(&manifest.requires).join(", "));
+    line("noise", manifest.privacy.as_ref().map_or(String::new(), noise));
     line("random draws", if manifest.rng { "yes, from the run's seed".into() } else { "none".into() });
     line("form", inspected.form.to_string());
     line("size", format!("{} ({} bytes)", bytes(inspected.bytes as u64), count(inspected.bytes as u64)));
@@ -90,6 +91,11 @@ fn to_text(inspected: &Inspected) -> String {
     let parameters =
         if manifest.parameters.is_empty() { "no parameters\n".into() } else { parameters(manifest) + "\n" };
     text + &parameters + &limits(&inspected.limits) + "\n"
+}
+
+/// What the ledger of a run goes by.
+fn noise(noise: &Noise) -> String {
+    format!("{}, as much as `{}` says; accounted for in a run", noise.mechanism.name(), noise.noise)
 }
 
 /// A file that cannot be loaded may have thousands.
@@ -220,6 +226,8 @@ mod tests {
         let text = to_text(&shipped("qsgd"));
         assert!(text.contains("imports       colla_v1.log, colla_v1.rand_fill\n"), "{text}");
         assert!(!to_text(&shipped("fedavg")).contains("rand_fill"));
+        let line = "noise         gaussian, as much as `noise-multiplier` says; accounted for in a run\n";
+        assert!(to_text(&shipped("dp-gaussian")).contains(line), "{}", to_text(&shipped("dp-gaussian")));
         let rows: Vec<String> =
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         for row in

@@ -39,14 +39,14 @@ pub(super) fn run(arguments: &RunArguments) -> Result<()> {
         experiment.scratch = folder;
         experiment.run(&mut Tee(observers))
     });
-    if let Err(error) = outcome {
-        return Err(written_down(&mut directory, error));
-    }
-    if arguments.output.format == Format::Text && !arguments.quiet {
+    let outcome = outcome.map_err(|error| written_down(&mut directory, error));
+    // A run that a spent budget ended has results as well.
+    let has_results = outcome.is_ok() || directory.summary().is_some();
+    if has_results && arguments.output.format == Format::Text && !arguments.quiet {
         let summary = directory.summary().context("the run ended without a summary")?;
         print(&(record::results_table(summary, directory.path()) + "\n"))?;
     }
-    Ok(())
+    outcome
 }
 
 /// Progress is for people: not when they asked for quiet, and not between JSON lines on the same screen.

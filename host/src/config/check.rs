@@ -1,7 +1,7 @@
 //! Every range that a doc comment in [`super`] promises, checked once, so that nobody below checks again.
 //! What depends on the data or on a manifest is checked where those are known.
 
-use super::{Attack, BatchSize, Config, DeviceChoice, ModelName, Plugin};
+use super::{Attack, BatchSize, Config, DeviceChoice, ModelName, Plugin, Privacy};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -27,6 +27,7 @@ impl Config {
         self.check_training()?;
         self.check_rounds()?;
         self.attack.as_ref().map_or(Ok(()), check_attack)?;
+        self.privacy.as_ref().map_or(Ok(()), check_privacy)?;
         self.plugins.iter().enumerate().try_for_each(|(i, plugin)| check_plugin(i, plugin))?;
         self.check_host()
     }
@@ -141,6 +142,13 @@ fn check_attack(attack: &Attack) -> Result<()> {
         }
         (None, None) => Err(wrong("config `[attack]`: neither `fraction` nor `clients`; say who is hostile".into())),
     }
+}
+
+fn check_privacy(privacy: &Privacy) -> Result<()> {
+    let delta = privacy.delta;
+    rule("privacy.delta", delta, delta > 0.0 && delta < 1.0, "above 0 and below 1")?;
+    let budget = privacy.epsilon.unwrap_or(1.0);
+    rule("privacy.epsilon", budget, positive(budget), "a finite number above 0")
 }
 
 fn check_plugin(index: usize, plugin: &Plugin) -> Result<()> {
@@ -315,6 +323,17 @@ mod tests {
         check(
             |c| c.attack = attack(None, None),
             "config `[attack]`: neither `fraction` nor `clients`; say who is hostile",
+        );
+    }
+
+    #[test]
+    fn a_privacy_budget_is_a_positive_epsilon_and_delta_a_probability() {
+        let privacy = |delta, epsilon| Some(Privacy { delta, epsilon, ..Privacy::default() });
+        check(|c| c.privacy = privacy(0.0, None), "config `privacy.delta = 0`: must be above 0 and below 1");
+        check(|c| c.privacy = privacy(1.0, None), "config `privacy.delta = 1`: must be above 0 and below 1");
+        check(
+            |c| c.privacy = privacy(1e-5, Some(0.0)),
+            "config `privacy.epsilon = 0`: must be a finite number above 0",
         );
     }
 

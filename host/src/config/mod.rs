@@ -17,6 +17,7 @@ pub(crate) use check::{MAX_EPOCHS, MAX_STEPS};
 pub use device::DeviceChoice;
 pub(crate) use device::not_built;
 
+use crate::privacy::Accountant;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -35,6 +36,9 @@ pub struct Config {
     /// Who is hostile, for a run with a plugin of the role attack. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attack: Option<Attack>,
+    /// How the noise of a run is accounted for. Default: the section's defaults in a run with such noise, else nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
     /// Plugins in the order in which they count inside a role. None means FedAvg.
     #[serde(rename = "plugin", skip_serializing_if = "Vec::is_empty")]
     pub plugins: Vec<Plugin>,
@@ -276,6 +280,20 @@ pub struct Attack {
     pub clients: Option<Vec<u32>>,
 }
 
+/// Differential privacy: what is told of it, and when it ends the run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Privacy {
+    /// δ of the (ε, δ) that is told after each round, in (0, 1). Default 10⁻⁵; for a guarantee worth the name it lies
+    /// well below 1 / clients.
+    pub delta: f64,
+    /// The budget: largest ε, above 0. The run stops before the round that would exceed it. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// `rdp` (default), or `pld`, which is tighter, takes longer and knows no fixed cohorts.
+    pub accountant: Accountant,
+}
+
 /// When and on what the common model is evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -357,6 +375,7 @@ impl Default for Config {
             federation: Federation::default(),
             evaluate: Evaluate::default(),
             attack: None,
+            privacy: None,
             plugins: Vec::new(),
             host: Host::default(),
         }
@@ -434,6 +453,12 @@ impl Default for Federation {
             update_bound: 64.0,
             root_rows: 0,
         }
+    }
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        Privacy { delta: 1e-5, epsilon: None, accountant: Accountant::Rdp }
     }
 }
 

@@ -62,6 +62,9 @@ pub struct Manifest {
     /// What must hold for the method's analysis; checked before the run.
     #[serde(default)]
     pub requires: Vec<Requirement>,
+    /// Noise for differential privacy that the host keeps account of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Noise>,
     /// Scalars that the method needs beyond those that the host always knows.
     #[serde(default)]
     pub needs: Vec<Need>,
@@ -249,6 +252,8 @@ pub enum Requirement {
     NormalisationLayers,
     /// The server has rows of its own.
     RootData,
+    /// The clients' own updates are aggregated, with weights that the plugin gives them.
+    NoMix,
 }
 
 impl Requirement {
@@ -263,6 +268,58 @@ impl Requirement {
             Requirement::NormBound => "norm-bound",
             Requirement::NormalisationLayers => "normalisation-layers",
             Requirement::RootData => "root-data",
+            Requirement::NoMix => "no-mix",
+        }
+    }
+}
+
+/// Which noise a plugin adds, and the parameters that say how much.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Noise {
+    pub mechanism: NoiseMechanism,
+    /// The parameter that holds the noise, in the mechanism's unit.
+    pub noise: String,
+    /// Mechanism tree: the parameter that holds the rounds of a tree, 0 for one without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
+    /// Mechanism tree: the parameter that says whether the last round of a tree gets the root's noise alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseMechanism {
+    /// Role post: each weight of a round's aggregate gets its own normal noise; unit: the sensitivity.
+    Gaussian,
+    /// Role post: the running sum of the aggregates gets that of the nodes of a binary tree; unit: the sensitivity of a
+    /// round.
+    Tree,
+    /// Role aggregate: how many clients have some property, counted as ±½ each, is used with normal noise; unit: the
+    /// expected cohort.
+    Count,
+    /// Role normalize: each update is scaled to a norm of at most C on its client and gets normal noise; unit: C.
+    LocalGaussian,
+}
+
+impl NoiseMechanism {
+    /// The word of manifests and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            NoiseMechanism::Gaussian => "gaussian",
+            NoiseMechanism::Tree => "tree",
+            NoiseMechanism::Count => "count",
+            NoiseMechanism::LocalGaussian => "local-gaussian",
+        }
+    }
+
+    /// The role that adds it.
+    pub fn role(self) -> Role {
+        match self {
+            NoiseMechanism::Gaussian | NoiseMechanism::Tree => Role::Post,
+            NoiseMechanism::Count => Role::Aggregate,
+            NoiseMechanism::LocalGaussian => Role::Normalize,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a run shows in the terminal: progress on standard error, results on standard output.
 
-use super::{Observer, Outcome, RoundRecord, RunInfo, Summary, metrics, units};
+use super::{Observer, Outcome, PrivacyTerms, RoundRecord, RunInfo, Summary, metrics, summary, units};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use comfy_table::{Table, presets::UTF8_FULL_CONDENSED};
@@ -185,6 +185,9 @@ fn round_line(record: &RoundRecord, rounds: u64) -> String {
         units::bytes(record.download_bytes),
         width = rounds.to_string().len(),
     );
+    if let Some(epsilon) = record.epsilon {
+        line += &format!("  epsilon {epsilon:.4}");
+    }
     if record.failures > 0 {
         line += &format!("  failures {}", record.failures);
     }
@@ -218,6 +221,9 @@ pub fn results_table(summary: &Summary, folder: &Path) -> String {
     }
     row("upload", units::bytes(summary.upload_bytes));
     row("download", units::bytes(summary.download_bytes));
+    if let Some(privacy) = &summary.privacy {
+        row("privacy", privacy_cell(privacy));
+    }
     if let Some(rate) = summary.clients_per_second {
         row("clients per second", format!("{rate:.1}"));
     }
@@ -237,6 +243,15 @@ pub fn results_table(summary: &Summary, folder: &Path) -> String {
     }
     row("run directory", folder.display().to_string());
     table.to_string()
+}
+
+fn privacy_cell(privacy: &summary::Privacy) -> String {
+    let PrivacyTerms { delta, adjacency, accountant, untracked, .. } = &privacy.terms;
+    match (privacy.epsilon, untracked) {
+        (Some(epsilon), _) => format!("epsilon {epsilon:.4} at delta {delta:e}, {adjacency} ({accountant}, simulated)"),
+        (None, Some(why)) => format!("epsilon is not tracked: {why}"),
+        (None, None) => "–".into(),
+    }
 }
 
 /// The first digits of a hash, enough to tell files apart by eye.

@@ -107,7 +107,10 @@ impl RunDirectory {
             self.remove_what_we_made().map_err(|error| files::failed(&self.path, error))?;
             return Ok(None);
         }
-        files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)?;
+        // A run that a spent budget ended has its summary already, and a fuller one.
+        if self.summary.as_ref().is_none_or(|summary| summary.complete) {
+            files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)?;
+        }
         let (name, content) = match bug {
             Some(bug) => ("crash.json", json(bug)?),
             None => ("error.json", json(&Failure::of(error))?),

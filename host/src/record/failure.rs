@@ -41,6 +41,7 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::PluginFailed => "plugin-failed",
         Kind::Diverged => "diverged",
         Kind::Io => "io",
+        Kind::Budget => "privacy-budget",
     }
 }
 

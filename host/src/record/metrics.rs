@@ -71,7 +71,7 @@ pub(super) const CSV: &str = "metrics.csv";
 
 type Column = (&'static str, fn(&RoundRecord) -> String);
 
-const COLUMNS: [Column; 27] = [
+const COLUMNS: [Column; 28] = [
     ("round", |r| r.round.to_string()),
     ("unix_time", |r| r.unix_time.to_string()),
     ("seconds", |r| r.seconds.to_string()),
@@ -82,6 +82,7 @@ const COLUMNS: [Column; 27] = [
     ("train_loss", |r| optional(r.train_loss)),
     ("clients", |r| r.clients.to_string()),
     ("failures", |r| r.failures.to_string()),
+    ("epsilon", |r| optional(r.epsilon)),
     ("attackers", |r| r.attackers.map_or(String::new(), |count| count.to_string())),
     ("upload_bytes", |r| r.upload_bytes.to_string()),
     ("download_bytes", |r| r.download_bytes.to_string()),

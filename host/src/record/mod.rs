@@ -42,6 +42,9 @@ pub struct RoundRecord {
     /// Clients whose updates were aggregated.
     pub clients: u64,
     pub failures: u64,
+    /// ε of the rounds so far; only in runs whose noise is accounted for.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "crate::privacy::serialize_known_epsilon")]
+    pub epsilon: Option<f64>,
     /// How many of the clients were hostile; only in runs with an attack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attackers: Option<u64>,
@@ -84,6 +87,8 @@ pub struct RunInfo {
     /// Which accelerator trains, in its own words; `None` for the CPU.
     pub device: Option<String>,
     pub plugins: Vec<PluginRecord>,
+    /// What is said of its differential privacy; `None` without noise.
+    pub privacy: Option<PrivacyTerms>,
     /// Rows of each class at each client, `num_clients × num_classes`; empty where there are too many clients to show.
     pub class_counts: Vec<Vec<u32>>,
 }
@@ -102,9 +107,32 @@ pub struct PluginRecord {
     pub parameters: BTreeMap<String, serde_json::Value>,
 }
 
+/// What an ε of this run means.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PrivacyTerms {
+    /// `gaussian`, `tree` or `local-gaussian`.
+    pub mechanism: &'static str,
+    /// Noise in the mechanism's unit.
+    pub noise: f64,
+    /// `rdp` or `pld`.
+    pub accountant: &'static str,
+    pub delta: f64,
+    /// Largest ε that may be spent.
+    pub budget: Option<f64>,
+    /// `poisson` or `fixed`.
+    pub sampling: &'static str,
+    pub adjacency: &'static str,
+    /// What is private, for whom, and what is not.
+    pub statement: String,
+    /// Why ε is not tracked, if it is not.
+    pub untracked: Option<String>,
+}
+
 /// What the round loop hands over at the end.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Whether all rounds were done; a spent privacy budget ends a run before.
+    pub complete: bool,
     pub weights: Vec<f32>,
     pub layout: Layout,
     /// Last evaluation of each client on its own rows: (client, accuracy), empty where it was not asked for.

@@ -1,6 +1,6 @@
 //! The run in a few numbers: `summary.json`, the table at the end and the head of the report.
 
-use super::{Outcome, PluginRecord, RoundRecord, RunInfo, Spread};
+use super::{Outcome, PluginRecord, PrivacyTerms, RoundRecord, RunInfo, Spread};
 use serde::Serialize;
 
 /// Rounds over which the end of a run is averaged: the last round alone says more about chance than about the method.
@@ -23,6 +23,9 @@ pub struct Summary {
     pub peak_rss_bytes: Option<u64>,
     pub upload_bytes: u64,
     pub download_bytes: u64,
+    /// Only of runs with noise for differential privacy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub privacy: Option<Privacy>,
     /// Clients whose training failed, over all rounds.
     pub failures: u64,
     /// Clients trained per second of training.
@@ -34,6 +37,16 @@ pub struct Summary {
     pub version: &'static str,
     /// Which numeric kernels ran.
     pub kernel: Option<String>,
+}
+
+/// What was spent, and what that means.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Privacy {
+    /// ε of all rounds done; null if it is not tracked.
+    #[serde(serialize_with = "crate::privacy::serialize_known_epsilon")]
+    pub epsilon: Option<f64>,
+    #[serde(flatten)]
+    pub terms: PrivacyTerms,
 }
 
 /// The last round in which the model was evaluated on the test set.
@@ -69,7 +82,7 @@ impl Summary {
     /// Of the rounds so far; `outcome` once they are all done.
     pub fn new(info: Option<&RunInfo>, rounds: &[RoundRecord], outcome: Option<&Outcome>, seconds: f64) -> Self {
         Summary {
-            complete: outcome.is_some(),
+            complete: outcome.is_some_and(|outcome| outcome.complete),
             rounds: rounds.last().map_or(0, |record| record.round),
             r#final: final_round(rounds, outcome),
             best: best_round(rounds),
@@ -78,6 +91,9 @@ impl Summary {
             peak_rss_bytes: peak_rss_bytes(),
             upload_bytes: rounds.iter().map(|record| record.upload_bytes).sum(),
             download_bytes: rounds.iter().map(|record| record.download_bytes).sum(),
+            privacy: info
+                .and_then(|info| info.privacy.clone())
+                .map(|terms| Privacy { epsilon: rounds.last().and_then(|record| record.epsilon), terms }),
             failures: rounds.iter().map(|record| record.failures).sum(),
             clients_per_second: outcome.and_then(clients_per_second),
             weights_blake3: outcome.map(|outcome| weights_blake3(&outcome.weights)),

@@ -44,6 +44,7 @@ fn info() -> RunInfo {
             kinds: vec![crate::plugin::Role::Client],
             parameters: BTreeMap::from([("mu".into(), Value::from(0.1))]),
         }],
+        privacy: None,
         class_counts: vec![vec![3, 0], vec![1, 2]],
     }
 }
@@ -69,6 +70,7 @@ fn outcome() -> Outcome {
         tensor("layers.0.bias", vec![1], TensorRole::Bias, 2),
     ];
     Outcome {
+        complete: true,
         weights: vec![1.0, -2.0, 0.5],
         layout: Layout { tensors },
         client_accuracy: vec![(0, 0.5), (1, 1.0)],

@@ -12,7 +12,7 @@ use crate::{
     partition,
     plugin::{self, Origin, Plugin, Role},
     record::Observer,
-    strategy::requirements,
+    strategy::{ledger, requirements},
     train::{self, Model},
 };
 use anyhow::Result;
@@ -67,6 +67,7 @@ impl Experiment {
     ) -> Result<Self> {
         settle(&mut config, &data, &mut plugins)?;
         requirements::check(&plugins, &config, model.layout())?;
+        ledger::settle(&plugins, &mut config)?;
         config.evaluate.resolve(partition::num_clients(&config.partition, &data)?);
         // The stored configuration must mean the same files from any folder.
         let caches = [config.data.cache.path_mut(), config.partition.cache.path_mut()];
@@ -77,17 +78,22 @@ impl Experiment {
         Ok(Experiment { config, data, model, plugins, scratch: std::env::temp_dir() })
     }
 
-    /// Runs all rounds.
+    /// Runs all rounds, or those that the privacy budget allows: then what they gave is handed over as at the end, before
+    /// the error.
     /// Errors carry a [`crate::error::Fault`] or a [`crate::plugin::PluginFailure`].
     pub fn run(&self, observer: &mut dyn Observer) -> Result<()> {
         let mut run = Run::new(self)?;
         observer.start(&run.info())?;
         observer.round(&run.before_training()?)?;
         for round in 1..=self.config.federation.num_server_rounds as u64 {
+            if let Err(spent) = run.check_budget() {
+                observer.finish(&run.into_outcome(false))?;
+                return Err(spent);
+            }
             let record = run.round(round, observer).map_err(|error| in_round(error, round))?;
             observer.round(&record)?;
         }
-        observer.finish(&run.into_outcome())
+        observer.finish(&run.into_outcome(true))
     }
 }
 

@@ -6,6 +6,7 @@
 //! them change it; [`vectors`] sums what they upload besides the update; [`aggregate`] weighs and reduces, with [`attack`]
 //! and mixes ([`decide`]) before it where updates are kept ([`kept`]); [`post`] transforms the aggregate; [`server_step`]
 //! makes the new weights.
+//! [`ledger`] keeps account of the noise's privacy.
 //! What it never does: train, or know on which thread anything ran.
 
 pub mod aggregate;
@@ -18,6 +19,7 @@ pub mod facts;
 pub mod gram;
 pub mod grid;
 pub mod kept;
+pub mod ledger;
 pub mod local;
 pub mod post;
 pub mod rehearsal;

@@ -75,6 +75,7 @@ pub fn check_offline(plugins: &[Plugin], has_root: bool) -> Result<()> {
             let why = match requirement {
                 Requirement::NormBound => bounding_stage(plugins).err(),
                 Requirement::RootData => (!has_root).then(|| "the file has no `root/<name>`; add these tensors".into()),
+                Requirement::NoMix => mixed(plugins),
                 // The first two are seen to by `settle`.
                 Requirement::UniformWeights
                 | Requirement::FixedDenominator
@@ -174,7 +175,15 @@ fn contradiction(requirement: Requirement, plugins: &[Plugin], config: &Config, 
         Requirement::RootData => {
             (federation.root_rows == 0).then(|| "the server has no rows of its own; set `federation.root-rows`".into())
         }
+        Requirement::NoMix => mixed(plugins),
     }
+}
+
+/// Why an aggregate sees mixed rows, if it does: nobody asks for their weights.
+fn mixed(plugins: &[Plugin]) -> Option<String> {
+    let mixer = plugins.iter().find(|plugin| plugin.manifest().has(Role::Mix))?;
+    let name = &mixer.manifest().name;
+    Some(format!("`{name}` mixes the updates before it, and mixed ones all count the same; leave one of them out"))
 }
 
 /// Position of the stage whose bound holds for every update that is aggregated: the last one that bounds the norm.

@@ -10,8 +10,9 @@
 //! steps and noise compose freely.
 //!
 //! Privacy: the noisy count is released, too. With `dp-gaussian` at the noise multiplier z_Δ = (z⁻² − (2σ_b)⁻²)^(−½), both
-//! together cost what z alone costs (the paper's Theorem 1); it takes z < 2σ_b. The count's share is not in the budget that
-//! the host works out from z_Δ: the user gives z_Δ and accounts for z.
+//! together cost what z alone costs (the paper's Theorem 1); it takes z < 2σ_b. The user gives z_Δ, and the host's ledger
+//! works out z from both, with σ_b in the place of 2σ_b for cohorts of fixed size, where a client that is replaced moves the
+//! count by 1.
 //!
 //! Order of operations: clipping as in `clip`. The round's noise is element 0 of the normal stream 0 in round scope; the sum
 //! over the accepted clients in the order of their ids, all in f64, `exp` of libm. The bound of the next round is taken

@@ -9,11 +9,11 @@
 //! stream, so a resumed run goes on with the same noise, whatever was lost.
 //!
 //! 𝕊 is how far one client can move one aggregate, as the host works it out for `dp-gaussian`. A client that takes part once in
-//! a tree of R rounds touches at most ⌈log₂ R⌉ + 1 nodes: (α, α·(⌈log₂ R⌉ + 1)/(2z²))-RDP for each tree. One that takes part k
-//! times touches up to k times as many, with sums of up to k·𝕊 in a node: take its accounting from the paper's appendix D.
-//! Whether clients keep to that is the schedule's affair; nothing here limits it. `restart` begins a new tree on top of the
-//! noise that the last one left; trees compose. 𝕊 must stay the same during the run, for a node's noise is taken
-//! off again in later rounds: a bound that moves (`adaptive-clip`) is refused.
+//! a tree of R rounds touches at most ⌈log₂ R⌉ + 1 nodes: (α, α·(⌈log₂ R⌉ + 1)/(2z²))-RDP for each tree. One that takes part
+//! c times in the rounds of a node moves its sum by up to c·𝕊, which costs α·c²/(2z²). Nothing here limits how often a client
+//! takes part: the host's ledger counts it. `restart` begins a new tree on top of the noise that the last one left; trees
+//! compose. 𝕊 must stay the same during the run, for a node's noise is taken off again in later rounds: a bound that moves
+//! (`adaptive-clip`) is refused.
 //!
 //! Departures: the plain tree, not Honaker's estimator with up to half the variance, which the paper's experiments use: it
 //! draws all nodes below one again, up to 2t of them in a round. Every round must release: a tree counts rounds.

@@ -9,7 +9,8 @@
 //!
 //! Momentum has another aₖ and is refused. Weight decay and the terms of other plugins count as part of the gradient, so
 //! beside a proximal term this is not the paper's proximal aₖ, which discounts early steps. A client without a step has no
-//! update; it counts in Σ nₖ, as in FedAvg. Costs: none. Behind a mix the host weighs all rows alike and asks no weights.
+//! update; it counts in Σ nₖ, as in FedAvg. Costs: none. Behind a mix, where the host
+//! weighs all rows alike and asks no weights, it is refused.
 
 use colla_plugin_sdk::{Aggregate, Cohort, Error, Member, Parameters, Plugin, Result, Sums, colla_plugin};
 

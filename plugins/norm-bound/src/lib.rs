@@ -8,7 +8,7 @@
 //! 0 in the order of the clients. The paper's other defence, noise on the server, is `dp-gaussian`'s part.
 //!
 //! Other than `clip`, which acts on clients and so trusts them, it binds those that attack. The updates are kept until their
-//! norms are known. Behind a mix the host weighs all rows alike and asks no weights: then nothing is scaled.
+//! norms are known. Behind a mix the host weighs all rows alike and asks no weights, so nothing would be scaled: it is refused.
 
 use colla_plugin_sdk::{Aggregate, Cohort, Error, Member, Parameters, Plugin, Result, Sums, colla_plugin};
 

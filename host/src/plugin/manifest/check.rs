@@ -4,8 +4,8 @@
 //! What it never does: mend. A manifest that lies in one place is not used in any.
 
 use super::{
-    InitialWeights, Manifest, NormEffect, Parameter, ParameterType, Reduce, Requirement, Role, StateInit, StateScope,
-    StateShape, StateSlot,
+    InitialWeights, Manifest, Noise, NoiseMechanism, NormEffect, Parameter, ParameterType, Reduce, Requirement, Role,
+    StateInit, StateScope, StateShape, StateSlot,
 };
 use crate::plugin::{
     parameters::{DIRECTION, ERROR_FEEDBACK},
@@ -43,6 +43,7 @@ impl Manifest {
         self.state.iter().try_for_each(|slot| self.check_slot(slot))?;
         self.check_client_slots()?;
         self.check_vectors()?;
+        self.privacy.as_ref().map_or(Ok(()), |noise| self.check_privacy(noise))?;
         self.check_stage()
     }
 
@@ -109,6 +110,40 @@ impl Manifest {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_privacy(&self, noise: &Noise) -> Result<(), String> {
+        let role = noise.mechanism.role();
+        if !self.has(role) {
+            return Err(format!(
+                "the mechanism of `privacy` is one of the role {}, which `kinds` does not name",
+                role.name()
+            ));
+        }
+        let wanted = [Requirement::NormBound, Requirement::UniformWeights, Requirement::FixedDenominator];
+        match wanted.into_iter().find(|requirement| !self.requires.contains(requirement)) {
+            // Without them there is no sensitivity for the noise to be measured by.
+            Some(missing) if role == Role::Post => {
+                return Err(format!("`privacy` is given, but `requires` lacks \"{}\"", missing.name()));
+            }
+            _ => {}
+        }
+        let is_tree = noise.mechanism == NoiseMechanism::Tree;
+        if noise.restart.is_some() != is_tree || noise.completion.is_some() != is_tree {
+            return Err("`privacy` has `restart` and `completion` if and only if its mechanism is \"tree\"".into());
+        }
+        let named = [
+            ("noise", Some(&noise.noise), ParameterType::Float, "a number"),
+            ("restart", noise.restart.as_ref(), ParameterType::Int, "a whole number"),
+            ("completion", noise.completion.as_ref(), ParameterType::Bool, "true or false"),
+        ];
+        for (field, name, kind, words) in named {
+            let Some(name) = name else { continue };
+            if self.parameter(name).is_none_or(|parameter| parameter.kind != kind) {
+                return Err(format!("`privacy.{field}` is `{name}`, which is no parameter that holds {words}"));
+            }
+        }
+        Ok(())
     }
 
     fn check_stage(&self) -> Result<(), String> {

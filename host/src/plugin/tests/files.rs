@@ -184,4 +184,19 @@ fn declarations_of_state_vectors_and_stages_that_cannot_hold_are_refused() {
     says(r#"["normalize"]"#, r#""norm":"bounds","norm_bound":"beta""#, "fine");
     says(r#"["mix","aggregate"]"#, r#""rng":false"#, "only one of mix and aggregate");
     says(r#"["client"]"#, r#""requires":["luck"]"#, "unknown variant `luck`");
+    let noise =
+        |mechanism: &str, rest: &str| format!(r#""privacy":{{"mechanism":"{mechanism}","noise":"beta"{rest}}}"#);
+    let bounded = r#","requires":["norm-bound","uniform-weights","fixed-denominator"]"#;
+    says(r#"["post"]"#, &(noise("gaussian", "") + bounded), "fine");
+    says(r#"["post"]"#, &noise("gaussian", ""), "`privacy` is given, but `requires` lacks \"norm-bound\"");
+    says(r#"["client"]"#, &noise("gaussian", ""), "one of the role post, which `kinds` does not name");
+    says(r#"["aggregate"]"#, &noise("count", ""), "fine");
+    says(r#"["normalize"]"#, &noise("local-gaussian", ""), "fine");
+    says(
+        r#"["normalize"]"#,
+        &noise("local-gaussian", "").replace("beta", "gamma"),
+        "`privacy.noise` is `gamma`, which is no",
+    );
+    says(r#"["post"]"#, &(noise("tree", "") + bounded), "if and only if its mechanism is \"tree\"");
+    says(r#"["aggregate"]"#, &noise("count", r#","restart":"beta""#), "if and only if its mechanism is \"tree\"");
 }

@@ -104,6 +104,17 @@ fn tiles(run: &Run<'_>) -> String {
     }
     tile("Upload", &units::bytes(summary.upload_bytes), "clients to server, all rounds");
     tile("Download", &units::bytes(summary.download_bytes), "server to clients, all rounds");
+    if let Some(privacy) = &summary.privacy {
+        let terms = &privacy.terms;
+        match (privacy.epsilon, &terms.untracked) {
+            (Some(epsilon), _) => {
+                tile("Epsilon", &format!("{epsilon:.3}"), &format!("delta {:e}; {}", terms.delta, terms.statement))
+            }
+            (None, why) => {
+                tile("Epsilon", "–", &format!("not tracked: {}", why.as_deref().unwrap_or("no round was done")))
+            }
+        }
+    }
     if let Some(rate) = summary.clients_per_second {
         tile("Speed", &format!("{rate:.1}"), "clients per second of training");
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     plugin::Role,
     random::{Purpose, Stream},
-    record::{PluginRecord, Spread},
+    record::{PluginRecord, PrivacyTerms, Spread},
     train::Layout,
 };
 use serde_json::json;
@@ -36,6 +36,7 @@ fn info(num_clients: usize, rounds: u64, class_counts: Vec<Vec<u32>>) -> RunInfo
             plugin("fedprox", &[Role::Client], &[("mu", json!(0.1))]),
             plugin("topk", &[Role::Compress], &[("ratio", json!(0.01)), ("error-feedback", json!(true))]),
         ],
+        privacy: None,
         class_counts,
     }
 }
@@ -79,6 +80,7 @@ fn rounds(last: u64) -> Vec<RoundRecord> {
 fn outcome(num_clients: u64) -> Outcome {
     let mut noise = Stream::new(3, Purpose::Cohort, 0, 0);
     Outcome {
+        complete: true,
         weights: vec![0.5; 4],
         layout: Layout::default(),
         client_accuracy: (0..num_clients)
@@ -132,6 +134,32 @@ fn personal_models_are_drawn_over_the_common_one_with_both_means() {
 
 fn outcome_without(outcome: &Outcome) -> Outcome {
     Outcome { personal_accuracy: Vec::new(), ..outcome.clone() }
+}
+
+#[test]
+fn epsilon_is_shown_with_what_it_means_or_why_there_is_none() {
+    let terms = PrivacyTerms {
+        mechanism: "gaussian",
+        noise: 1.0,
+        accountant: "rdp",
+        delta: 1e-6,
+        budget: None,
+        sampling: "poisson",
+        adjacency: "add-or-remove-one",
+        statement: "the weights, for a client that comes or goes".into(),
+        untracked: None,
+    };
+    let private = |terms| RunInfo { privacy: Some(terms), ..info(4, 3, Vec::new()) };
+    let mut records = rounds(3);
+    records.iter_mut().for_each(|record| record.epsilon = Some(2.5));
+    let page = draw("private", &private(terms.clone()), &records, &outcome(4));
+    assert!(
+        page.contains("<dt>Epsilon</dt><dd>2.500</dd><p>delta 1e-6; the weights, for a client that comes or goes</p>")
+    );
+    let untracked = PrivacyTerms { untracked: Some("`x` reads norms".into()), ..terms };
+    let page = draw("untracked", &private(untracked), &rounds(3), &outcome(4));
+    assert!(page.contains("<dt>Epsilon</dt><dd>–</dd><p>not tracked: `x` reads norms</p>"));
+    assert!(!draw("public", &info(4, 3, Vec::new()), &rounds(3), &outcome(4)).contains("psilon"));
 }
 
 #[test]
