@@ -90,8 +90,7 @@ impl<'a> Run<'a> {
         let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
         let client_plugins = ClientPlugins::new(&roster, &initial)?;
         let state_memory = (config.host.state_memory as u64) << 20;
-        client_state(config, &roster, &client_plugins, num_clients, layout.len())
-            .check(state_memory)?;
+        client_state(config, &roster, &client_plugins, num_clients, layout.len()).check(state_memory)?;
         let has_personal = client_plugins.personal.is_some();
         let spec = AgentSpec {
             model: model.clone(),

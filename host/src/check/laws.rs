@@ -97,7 +97,8 @@ fn forbidden(parameter: &Parameter) -> Vec<toml::Value> {
 pub fn finite(subject: &Subject, role: Role) -> Held {
     let inputs = inputs::all(LEN, subject.rows.count);
     for input in &inputs {
-        let answer = subject.bench(LEN)?
+        let answer = subject
+            .bench(LEN)?
             .answer(role, input, LEN)
             .map_err(|error| Broken(format!("{}: {error:#}", input.name)))?;
         if let Some(at) = answer.iter().position(|x| !x.is_finite()) {
@@ -176,15 +177,15 @@ pub fn has_cuts(subject: &Subject, role: Role) -> bool {
         Role::Client => subject.bench(LEN).is_ok_and(|bench| bench.ends()),
         Role::Normalize | Role::Post => {
             subject.bench(LEN).and_then(|mut bench| bench.applies_anywhere()).unwrap_or(false)
-        },
+        }
         Role::Compress | Role::Mix | Role::Select => false,
     }
 }
 
 /// The order of the clients does not matter to a rule over rows or distances, up to rounding; rows that are mixed come
-/// out in the order in which they went in.
+/// out in the order in which they went in. Asked where no two rows or sets of rows are equally good: ties may go by index.
 pub fn order(subject: &Subject) -> Held {
-    let Input { rows, .. } = inputs::ordinary(LEN, subject.rows.count);
+    let Input { rows, .. } = inputs::spread(LEN, subject.rows.count);
     let mut bench = subject.bench(LEN)?;
     let mut bitwise = true;
     let count = subject.rows.count;

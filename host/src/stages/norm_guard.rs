@@ -4,11 +4,7 @@
 //! the update each, and only in runs with a plugin that relies on the bound.
 //! What it never does: mend an update, or add to what a bound means. A stage's bound is the number that it names itself.
 
-use super::{
-    failure,
-    measures::norm2,
-    stage::Stage,
-};
+use super::{failure, measures::norm2, stage::Stage};
 use anyhow::Result;
 use colla_plugin_sdk::{Map, abi::op};
 
