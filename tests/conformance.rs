@@ -2,8 +2,8 @@
 
 use super::support::{Lab, native};
 use super::wat::{
-    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, drawing_plugin, first_of_out, manifest,
-    module, plugin,
+    COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, drawing_plugin, each_element, fill_out,
+    first_of_out, manifest, module, of, plugin,
 };
 use colla_plugin_sdk::Map;
 use serde_json::Value;
@@ -67,7 +67,7 @@ const CODEC: &str = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
 
 /// Checks a module that must break exactly `law`, with `words` in its line. What does not even load ends as a run would.
 #[track_caller]
-fn breaks(module: Vec<u8>, law: &str, words: &str) {
+pub fn breaks(module: Vec<u8>, law: &str, words: &str) {
     let lab = Lab::new();
     lab.write("wrong.wasm", module);
     let finished = lab.colla(&["plugin", "check", "wrong.wasm", "--format", "json"]);
@@ -92,6 +92,7 @@ fn every_shipped_plugin_keeps_every_law() {
     let median = lab.colla(&["plugin", "check", "median"]).stdout;
     assert!(median.contains("the same bits in any order of the rows") && median.contains("GB/s"), "{median}");
     let mean = lab.colla(&["plugin", "check", "trimmed-mean:beta=0"]).stdout;
+    assert!(mean.contains("created with `beta = 0`"), "{mean}");
     assert!(mean.contains("within 1e-6 in any order of the rows"), "{mean}");
 }
 
@@ -206,16 +207,21 @@ fn a_post_step_that_gives_nan_or_sees_where_ranges_begin_breaks_its_laws() {
     breaks(plugin(&manifest("post", ""), OK, &first_of_out("(f32.const 7)")), "cuts", "7 instead of");
 }
 
+/// Sets every place of SELECT's answer to -1.
+fn none_chosen() -> String {
+    "(local.set $i (i32.const 0)) (block $done (loop $next
+        (br_if $done (i32.ge_u (local.get $i) (i32.load offset=84 (local.get $block))))
+        (f64.store (i32.add (i32.load offset=60 (local.get $block)) (i32.shl (local.get $i) (i32.const 3))) (f64.const -1))
+        (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next)))"
+        .into()
+}
+
 #[test]
 fn a_choice_that_no_round_can_be_run_with_breaks_selection() {
     let choose = |ids: &[&str]| {
         let stores: Vec<String> = ids.iter().enumerate().map(|(at, id)| coefficient(at as u32, id)).collect();
         // As many as are asked for, the others not chosen.
-        let rest = "(local.set $i (i32.const 0)) (block $done (loop $next
-            (br_if $done (i32.ge_u (local.get $i) (i32.load offset=84 (local.get $block))))
-            (f64.store (i32.add (i32.load offset=60 (local.get $block)) (i32.shl (local.get $i) (i32.const 3))) (f64.const -1))
-            (local.set $i (i32.add (local.get $i) (i32.const 1))) (br $next)))";
-        plugin(&manifest("select", ""), OK, &format!("{rest} {} (i32.const 0)", stores.concat()))
+        plugin(&manifest("select", ""), OK, &format!("{} {} (i32.const 0)", none_chosen(), stores.concat()))
     };
     breaks(choose(&["2"]), "selection", "client 2 is chosen and has no examples");
     breaks(choose(&["12"]), "selection", "place 0 holds 12; ids are whole numbers below 12");
@@ -273,18 +279,105 @@ fn a_stage_that_trusts_any_header_breaks_damage() {
 
 #[test]
 fn a_plugin_that_saves_less_than_a_round_leaves_behind_breaks_resume() {
-    // ROUND_END (5) counts; APPLY writes the count into the first value, wherever the range is.
+    // ROUND_END (5) counts; SELECT chooses client 0 after an even number of rounds, client 1 after an odd one.
     let count = "(if (i32.eq (local.get $op) (i32.const 5))
         (then (i32.store (i32.const 1024) (i32.add (i32.const 1) (i32.load (i32.const 1024)))))) (i32.const 0)";
-    let counted = "(if (i64.eqz (i64.load offset=8 (local.get $block)))
-            (then (f32.store (i32.load offset=52 (local.get $block)) (f32.convert_i32_u (i32.load (i32.const 1024))))))
-        (i32.const 0)";
-    let module = plugin(&manifest("normalize", ""), count, counted);
+    let chosen = "(f64.store (i32.load offset=60 (local.get $block))
+        (f64.convert_i32_u (i32.and (i32.load (i32.const 1024)) (i32.const 1)))) (i32.const 0)";
+    let module = plugin(&manifest("select", ""), count, &format!("{} {chosen}", none_chosen()));
     breaks(
         module,
         "resume",
-        "a new instance that loaded what was saved answers differently: 0 instead of 3 at place 0",
+        "a new instance that loaded what was saved answers differently: 0 instead of 1 at place 0",
     );
+}
+
+#[test]
+fn a_plugin_that_keeps_from_the_control_plane_what_data_operations_need_breaks_sync() {
+    // ROUND_BEGIN (3) notes the round's coming; APPLY multiplies by what was noted, which is 0 where nobody was told.
+    let note =
+        "(if (i32.eq (local.get $op) (i32.const 3)) (then (f32.store (i32.const 1024) (f32.const 1)))) (i32.const 0)";
+    let out = of("out");
+    let product = each_element(&format!("(f32.store {out} (f32.mul (f32.load {out}) (f32.load (i32.const 1024))))"));
+    let stage = |note: &str| plugin(&manifest("normalize", ""), note, &format!("{product} {OK}"));
+    breaks(
+        stage(note),
+        "sync",
+        "in round 2 an instance that got LAYOUT and SYNC alone, as in a run, answers otherwise",
+    );
+    // Told at LAYOUT (1), every instance knows.
+    let lab = Lab::new();
+    lab.write("right.wasm", stage(&note.replace("(i32.const 3)", "(i32.const 1)")));
+    let finished = lab.colla(&["plugin", "check", "right.wasm"]);
+    assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
+    // POST_BEGIN (13) too is answered on the control instance alone, and its reply must tell.
+    let post =
+        plugin(&manifest("post", ""), &note.replace("(i32.const 3)", "(i32.const 13)"), &format!("{product} {OK}"));
+    breaks(post, "sync", "answers otherwise");
+    // What ENCODE saw and did not send, DECODE on the server does not know.
+    let encode = "(f32.store (i32.const 1024) (f32.const 1)) (i32.store offset=96 (local.get $block) (i32.const 8)) (i32.const 0)";
+    let decode = format!(
+        "(if (i32.ne (i32.load offset=88 (local.get $block)) (i32.const 8)) (then (return (i32.const -1)))) {}",
+        fill_out("(f32.load (i32.const 1024))")
+    );
+    let both = format!("(if (result i32) (i32.eq (local.get $op) (i32.const 40)) (then {decode}) (else {encode}))");
+    breaks(plugin(&manifest("compress", CODEC), OK, &both), "sync", "answers otherwise");
+}
+
+#[test]
+fn a_stage_that_fails_behind_its_first_frame_breaks_its_laws() {
+    let behind = "(i64.ne (i64.load offset=8 (local.get $block)) (i64.const 0))";
+    let in_place = |body: &str| format!("(if {behind} (then {body}))");
+    let op_is = |op: u32, then: &str| format!("(if (i32.eq (local.get $op) (i32.const {op})) (then {then}))");
+    let fits = "(if (i32.ne (i32.load offset=88 (local.get $block)) (i32.const 8)) (then (return (i32.const -1))))";
+    let encode = "(i32.store offset=96 (local.get $block) (i32.const 8)) (i32.const 0)";
+    let codec = |behind: &str, length: &str| {
+        let decode = format!("{behind} {length} (return (block (result i32) {FILL_ZERO}))");
+        plugin(&manifest("compress", CODEC), OK, &format!("{} {encode}", op_is(40, &decode)))
+    };
+    breaks(
+        codec(&in_place("(unreachable)"), fits),
+        "round-trip",
+        "131,075 of ordinary values: plugin `hostile`, DECODE",
+    );
+    // Later frames believe any length.
+    let first_only = format!("(if (i64.eqz (i64.load offset=8 (local.get $block))) (then {fits}))");
+    breaks(codec("", &first_only), "damage", "an empty piece is decoded as if it were whole (piece 1 of 3)");
+    // APPLY (36) writes a header of four zeros; UNDO (37) of a later frame makes zeros, or traps on a header of another length.
+    let apply = "(i32.store (i32.load offset=68 (local.get $block)) (i32.const 0))
+        (i32.store offset=96 (local.get $block) (i32.const 4)) (i32.const 0)";
+    let four =
+        |then: &str| format!("(if (i32.ne (i32.load offset=88 (local.get $block)) (i32.const 4)) (then {then}))");
+    let undo = |body: &str| {
+        plugin(
+            &manifest("normalize", r#","max_header":4"#),
+            OK,
+            &format!("{} {apply}", op_is(37, &format!("{body} (return (i32.const 0))"))),
+        )
+    };
+    let refuse = four("(return (i32.const -1))");
+    let zeros = in_place(&format!("(return (block (result i32) {FILL_ZERO}))"));
+    breaks(undo(&format!("{refuse} {zeros}")), "undo", "ordinary values: value 65536 was");
+    breaks(
+        undo(&format!("{} {refuse}", in_place(&four("unreachable")))),
+        "damage",
+        "an empty header (piece 1): plugin",
+    );
+}
+
+#[test]
+fn a_rule_is_asked_with_as_many_rows_as_it_takes() {
+    let lab = Lab::new();
+    for rule in ["krum:f=3", "bulyan:f=2", "multi-krum:m=8", "mda:f=4"] {
+        let finished = lab.colla(&["plugin", "check", rule]);
+        assert_eq!(finished.code, 0, "{rule}: {}{}", finished.stdout, finished.stderr);
+        assert!(finished.stdout.contains("; with 15 rows, since it refuses 7"), "{}", finished.stdout);
+    }
+    let finished = lab.colla(&["plugin", "check", "krum:f=40"]);
+    assert_eq!(finished.code, 6, "{}", finished.stderr);
+    let none =
+        "FAIL  finite      it refuses cohorts of 7, 15, 31, 63 rows; with 7: ordinary values: plugin `krum`, DECIDE";
+    assert!(finished.stdout.contains(none), "{}", finished.stdout);
 }
 
 #[test]
@@ -360,7 +453,7 @@ fn a_library_that_answers_otherwise_breaks_native() {
     ] {
         let finished = lab.colla(&["plugin", "check", file, "--native", clip]);
         assert_eq!(finished.code, 6, "{}", finished.stderr);
-        assert!(finished.stdout.contains(words) && finished.stderr.contains("breaks native"), "{}", finished.stdout);
+        assert!(finished.stdout.contains(words) && finished.stderr.contains("native;"), "{}", finished.stdout);
     }
 }
 
@@ -376,6 +469,16 @@ fn what_cannot_be_checked_is_refused_by_name() {
         assert_eq!(finished.code, 3, "{}", finished.stderr);
         assert!(finished.stderr.contains(words), "{}", finished.stderr);
     }
+    lab.write("own.wasm", plugin(&manifest("client", ""), OK, OK));
+    for (library, code, words) in [
+        ("nosuch.so", 3, "`--native nosuch.so`: the file does not exist"),
+        ("clip", 3, "`--native clip`: the file does not exist"),
+        ("own.wasm", 2, "`--native own.wasm`: it is a WASM file; give the native library of the same source"),
+    ] {
+        let finished = lab.colla(&["plugin", "check", "clip", "--native", library]);
+        assert_eq!(finished.code, code, "{}", finished.stderr);
+        assert!(finished.stderr.contains(words) && finished.stdout.is_empty(), "{}", finished.stderr);
+    }
 }
 
 #[test]
@@ -385,7 +488,7 @@ fn a_plugin_of_two_roles_is_asked_about_both() {
     lab.write("both.wasm", plugin(&both, OK, FILL_ZERO));
     let finished = lab.colla(&["plugin", "check", "both.wasm"]);
     assert_eq!(finished.code, 0, "{}{}", finished.stdout, finished.stderr);
-    for words in ["pass  repeatable  client: ", "pass  repeatable  server-step: ", "keeps all 9 laws"] {
+    for words in ["pass  repeatable  client: ", "pass  repeatable  server-step: ", "keeps all 10 laws"] {
         assert!(finished.stdout.contains(words), "`{words}` is not in\n{}", finished.stdout);
     }
 }

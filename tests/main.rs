@@ -15,6 +15,7 @@ mod hostile_plugins;
 mod laws;
 mod layering;
 mod methods;
+mod norms;
 mod oracles;
 mod outside_plugin;
 mod personal_tensors;

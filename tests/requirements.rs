@@ -99,7 +99,10 @@ fn sampling_momentum_and_model_are_what_a_method_requires() {
 #[test]
 fn a_norm_is_bounded_if_a_stage_bounds_it_and_nothing_behind_it_can_raise_it_again() {
     let lab = Lab::new();
-    idle(&lab, "bounder", "normalize", r#","norm":"bounds""#);
+    // A bound that no update of this run reaches.
+    let far =
+        r#","params":[{"name":"far","type":"float","default":1e30,"doc":"d"}],"norm":"bounds","norm_bound":"far""#;
+    idle(&lab, "bounder", "normalize", far);
     idle(&lab, "keeper", "normalize", r#","norm":"keeps""#);
     idle(&lab, "raiser", "normalize", "");
     idle(&lab, "undone", "normalize", r#","max_header":8,"norm":"keeps""#);

@@ -113,12 +113,20 @@ pub fn save(path: &Path, updates: &Updates, results: &[Applied]) -> Result<()> {
     weights_file::save(path, &layout, &values, &BTreeMap::new())
 }
 
+/// All clients of the file are the cohort.
+fn facts(round: u64, num_clients: usize) -> RoundFacts {
+    RoundFacts { round, cohort: num_clients, num_clients, expected_cohort: num_clients as f64, poisson: false }
+}
+
 impl<'a> Server<'a> {
     fn new(plugins: Vec<Plugin>, updates: &'a Updates, options: &'a Options) -> Result<Self> {
         compose::check(&plugins, updates)?;
         let (layout, seed) = (&updates.layout, options.seed);
         let start: Arc<[f32]> = updates.start.as_slice().into();
         let roster = Roster::new(plugins, seed, layout)?;
+        if let Some(clients) = updates.rounds.first() {
+            roster.check_norm_bound(&facts(1, clients.len()), layout)?;
+        }
         let attack = match (roster.position_of(Role::Attack), &updates.attackers) {
             (None, _) => None,
             (Some(index), Some(attackers)) => {
@@ -154,8 +162,7 @@ impl<'a> Server<'a> {
 
     fn round(&mut self, round: u64, updates: &[Vec<f32>]) -> Result<Applied> {
         let num_clients = updates.len();
-        let facts =
-            RoundFacts { round, cohort: num_clients, num_clients, expected_cohort: num_clients as f64, poisson: false };
+        let facts = facts(round, num_clients);
         let (accepted, left_out) = self.sift(updates)?;
         self.roster.begin(&facts)?;
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|member| member.broadcast.clone()).collect();

@@ -79,14 +79,22 @@ impl<'a> Run<'a> {
         let partition = partition::load_or_create(&config.partition, data)?;
         let executor = Arc::new(Executor::new(config.host.threads)?);
         let mut roster = Roster::new(plugins.clone(), config.seed, layout)?;
+        let num_clients = partition.train.num_clients();
+        let first = RoundFacts {
+            round: 1,
+            cohort: client::largest_cohort(&config.federation, num_clients),
+            num_clients,
+            expected_cohort: client::expected_cohort(&config.federation, num_clients),
+            poisson: config.federation.sampling == config::Sampling::Poisson,
+        };
+        roster.check_norm_bound(&first, layout)?;
         let initial: Arc<[f32]> = model.initial_weights(config.seed)?.into();
         let stages = roster.stages(&initial);
         let downlink = |spec| Downlink::new(spec, config.seed, layout, &initial);
         let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
         let client_plugins = ClientPlugins::new(&roster, layout, &initial)?;
         let state_memory = (config.host.state_memory as u64) << 20;
-        client_state(config, &roster, &client_plugins, partition.train.num_clients(), layout.len())
-            .check(state_memory)?;
+        client_state(config, &roster, &client_plugins, num_clients, layout.len()).check(state_memory)?;
         let has_personal = client_plugins.personal.is_some();
         let spec = AgentSpec {
             model: model.clone(),
@@ -112,7 +120,6 @@ impl<'a> Run<'a> {
             (None, 1) => Box::new(SequentialEngine::new(&spec)?),
             (None, _) => Box::new(ThreadedEngine::new(&spec, executor.clone())?),
         };
-        let num_clients = partition.train.num_clients();
         let attack = Attack::new(&roster, config.attack.as_ref(), num_clients, config.seed, layout)?;
         let settings = Settings {
             storage: Storage { memory_bytes: (config.host.update_memory as u64) << 20, folder: scratch.clone() },
@@ -121,12 +128,9 @@ impl<'a> Run<'a> {
             update_norm2: spec.update_norm2,
         };
         let aggregator = Aggregator::new(&roster, config.seed, layout, attack, settings);
-        let cohort = client::largest_cohort(&config.federation, num_clients);
-        aggregator.check_room(cohort)?;
-        if config.federation.sampling == config::Sampling::Fixed {
-            let expected_cohort = cohort as f64;
-            let facts = RoundFacts { round: 1, cohort, num_clients, expected_cohort, poisson: false };
-            rehearse(plugins, config.seed, layout, &facts, config.federation.root_rows > 0)?;
+        aggregator.check_room(first.cohort)?;
+        if !first.poisson {
+            rehearse(plugins, config.seed, layout, &first, config.federation.root_rows > 0)?;
         }
         Ok(Run {
             engine,

@@ -5,11 +5,12 @@
 
 use super::{
     Subject,
-    bench::Bench,
-    inputs::{self, Input, ROWS},
+    bench::{Bench, Planes},
+    inputs::{self, Input},
 };
 use crate::plugin::{Parameter, ParameterType, Plugin, Role, load};
 use anyhow::{Error, Result};
+use colla_plugin_sdk::abi::FRAME;
 
 /// Why a law does not hold.
 pub struct Broken(pub String);
@@ -25,6 +26,8 @@ pub type Held = Result<String, Broken>;
 
 /// Parameters of the model; whole blocks of 32 and a rest.
 pub const LEN: usize = 4_099;
+/// The same of a model with two whole frames and a short third one, for what works frame by frame.
+pub const LONG: usize = 2 * FRAME + 3;
 
 /// The defaults, every bound, every choice and both flags create an instance, and the host refuses what lies outside.
 pub fn parameters(subject: &Subject) -> Held {
@@ -92,9 +95,10 @@ fn forbidden(parameter: &Parameter) -> Vec<toml::Value> {
 /// Finite updates give finite answers: ordinary ones, zeros, tiny and large ones. (Rules over sums and compressors have
 /// laws of their own for this.)
 pub fn finite(subject: &Subject, role: Role) -> Held {
-    let inputs = inputs::all(LEN);
+    let inputs = inputs::all(LEN, subject.rows.count);
     for input in &inputs {
-        let answer = Bench::open(&subject.plugin, LEN)?
+        let answer = subject
+            .bench(LEN)?
             .answer(role, input, LEN)
             .map_err(|error| Broken(format!("{}: {error:#}", input.name)))?;
         if let Some(at) = answer.iter().position(|x| !x.is_finite()) {
@@ -107,11 +111,11 @@ pub fn finite(subject: &Subject, role: Role) -> Held {
 /// The same question gets the same bits: from another instance, and from the same one after other questions. An instance
 /// keeps nothing between calls but its parameters.
 pub fn repeatable(subject: &Subject, role: Role) -> Held {
-    let mut inputs = inputs::all(LEN);
+    let mut inputs = inputs::all(LEN, subject.rows.count);
     let asked = inputs.remove(0);
-    let mut instance = Bench::open(&subject.plugin, LEN)?;
+    let mut instance = subject.bench(LEN)?;
     let first = instance.answer(role, &asked, LEN)?;
-    let other = Bench::open(&subject.plugin, LEN)?.answer(role, &asked, LEN)?;
+    let other = subject.bench(LEN)?.answer(role, &asked, LEN)?;
     same("another instance answers differently", &first, &other)?;
     for input in &inputs {
         instance.answer(role, input, LEN)?;
@@ -121,12 +125,45 @@ pub fn repeatable(subject: &Subject, role: Role) -> Held {
     Ok("the same bits from two instances and from one asked twice".into())
 }
 
+/// The rounds in which [`sync`] is asked: a number kept from ROUND_BEGIN is not what an instance starts with in both.
+const ROUNDS: [u64; 2] = [2, 7];
+
+/// Data operations know what an instance of the data plane is told, LAYOUT and SYNC of what the control instance replied,
+/// and nothing else: one instance that is asked everything gives the same bits. What ROUND_BEGIN, STEP_BEGIN or POST_BEGIN
+/// told, or ENCODE and APPLY saw, and no reply or header carries, would be missing in a run.
+pub fn sync(subject: &Subject, role: Role) -> Held {
+    let input = inputs::ordinary(LEN, subject.rows.count);
+    for round in ROUNDS {
+        let ask = |planes| -> Result<Vec<f64>> {
+            let mut bench = Bench::open(&subject.plugin, LEN, subject.rows.count, planes)?;
+            bench.set_round(round);
+            bench.answer(role, &input, LEN)
+        };
+        let what = format!(
+            "in round {round} an instance that got LAYOUT and SYNC alone, as in a run, answers otherwise than one that got \
+             everything; broadcast what it needs in the reply to ROUND_BEGIN and take it at SYNC"
+        );
+        same(&what, &ask(Planes::Together)?, &ask(Planes::Apart)?)?;
+    }
+    Ok("data operations know no more than SYNC told them".into())
+}
+
+/// Whether the role has operations of the data plane.
+pub fn has_data_plane(subject: &Subject, role: Role) -> bool {
+    match role {
+        Role::Mix | Role::Select => false,
+        Role::Aggregate => subject.reduces_rows(),
+        Role::Client => subject.bench(LEN).is_ok_and(|bench| bench.ends()),
+        _ => true,
+    }
+}
+
 /// Elementwise operations (REDUCE, STEP, CLIENT_END, ATTACK, and APPLY on ranges) give the same bits however the vector is cut.
 pub fn cuts(subject: &Subject, role: Role) -> Held {
-    let input = inputs::ordinary(LEN);
-    let whole = Bench::open(&subject.plugin, LEN)?.answer(role, &input, LEN)?;
+    let input = inputs::ordinary(LEN, subject.rows.count);
+    let whole = subject.bench(LEN)?.answer(role, &input, LEN)?;
     for cut in [1_024, 1_000, 33] {
-        let answer = Bench::open(&subject.plugin, LEN)?.answer(role, &input, cut)?;
+        let answer = subject.bench(LEN)?.answer(role, &input, cut)?;
         same(&format!("in ranges of {cut} instead of one of {LEN} the answer differs"), &whole, &answer)?;
     }
     Ok("the same bits in ranges of 33, 1,000, 1,024 and all".into())
@@ -134,24 +171,30 @@ pub fn cuts(subject: &Subject, role: Role) -> Held {
 
 /// Whether the role has operations that see ranges of the host's choice.
 pub fn has_cuts(subject: &Subject, role: Role) -> bool {
-    let bench = || Bench::open(&subject.plugin, LEN);
     match role {
         Role::ServerStep | Role::Attack => true,
         Role::Aggregate => subject.reduces_rows(),
-        Role::Client => bench().is_ok_and(|bench| bench.ends()),
-        Role::Normalize | Role::Post => bench().and_then(|mut bench| bench.applies_anywhere()).unwrap_or(false),
+        Role::Client => subject.bench(LEN).is_ok_and(|bench| bench.ends()),
+        Role::Normalize | Role::Post => {
+            subject.bench(LEN).and_then(|mut bench| bench.applies_anywhere()).unwrap_or(false)
+        }
         Role::Compress | Role::Mix | Role::Select => false,
     }
 }
 
 /// The order of the clients does not matter to a rule over rows or distances, up to rounding; rows that are mixed come
-/// out in the order in which they went in.
+/// out in the order in which they went in. Asked where no two rows or sets of rows are equally good: ties may go by index.
 pub fn order(subject: &Subject) -> Held {
-    let Input { rows, .. } = inputs::ordinary(LEN);
-    let mut bench = Bench::open(&subject.plugin, LEN)?;
+    let Input { rows, .. } = inputs::spread(LEN, subject.rows.count);
+    let mut bench = subject.bench(LEN)?;
     let mut bitwise = true;
-    let expected = bench.combined(&rows, &[0, 1, 2, 3, 4, 5, 6], LEN)?;
-    for order in [[6, 5, 4, 3, 2, 1, 0], [1, 2, 3, 4, 5, 6, 0], [2, 0, 4, 1, 6, 3, 5]] {
+    let count = subject.rows.count;
+    let in_order: Vec<usize> = (0..count).collect();
+    let expected = bench.combined(&rows, &in_order, LEN)?;
+    // Backwards, turned by one, and with neighbours torn apart: the numbers of rows are odd, so 4 reaches every one.
+    let orders: [&dyn Fn(usize) -> usize; 3] =
+        [&|row| count - 1 - row, &|row| (row + 1) % count, &|row| (4 * row + 2) % count];
+    for order in orders.map(|place| in_order.iter().map(|&row| place(row)).collect::<Vec<_>>()) {
         let permuted = bench.combined(&rows, &order, LEN)?;
         for (row, given) in permuted.iter().enumerate() {
             let expected = if permuted.len() == 1 { &expected[0] } else { &expected[order[row]] };
@@ -169,9 +212,9 @@ pub fn order(subject: &Subject) -> Held {
 /// Whether [`order`] can be asked: the rule sees rows or distances, one row comes out or as many as go in, and no draw
 /// decides.
 pub fn has_order(subject: &Subject, role: Role) -> bool {
-    let rows_out = || Bench::open(&subject.plugin, LEN)?.rows_out();
+    let rows_out = || subject.bench(LEN)?.rows_out();
     let fits = match role {
-        Role::Mix => rows_out().is_ok_and(|rows| rows == 1 || rows == ROWS),
+        Role::Mix => rows_out().is_ok_and(|rows| rows == 1 || rows == subject.rows.count),
         _ => !subject.reduces_sums(),
     };
     fits && !subject.plugin.manifest().rng
@@ -180,15 +223,15 @@ pub fn has_order(subject: &Subject, role: Role) -> bool {
 /// What SAVE gives is all that a round leaves behind: a new instance that loads it answers as the one that saved, and
 /// would save the same.
 pub fn resume(subject: &Subject) -> Held {
-    let mut inputs = inputs::all(LEN);
+    let mut inputs = inputs::all(LEN, subject.rows.count);
     let (asked, roles) = (inputs.remove(0), &subject.plugin.manifest().kinds);
-    let mut lived = Bench::open(&subject.plugin, LEN)?;
+    let mut lived = subject.bench(LEN)?;
     for input in &inputs {
         roles.iter().try_for_each(|&role| lived.answer(role, input, LEN).map(drop))?;
         lived.end_round()?;
     }
     let saved = lived.save()?;
-    let mut resumed = Bench::open(&subject.plugin, LEN)?;
+    let mut resumed = subject.bench(LEN)?;
     resumed.load(&saved)?;
     if resumed.save()? != saved {
         return Err(Broken("an instance that loaded what was saved saves something else".into()));
@@ -206,16 +249,17 @@ pub fn resume(subject: &Subject) -> Held {
 
 /// A rule over sums gives each client a finite weight of at least 0, and a denominator to divide by.
 pub fn weights(subject: &Subject) -> Held {
-    let answer = Bench::open(&subject.plugin, LEN)?.weigh()?;
-    let (weights, denominator) = answer.split_at(ROWS);
+    let answer = subject.bench(LEN)?.weigh()?;
+    let count = subject.rows.count;
+    let (weights, denominator) = answer.split_at(count);
     if let Some(at) = weights.iter().position(|weight| !(weight.is_finite() && *weight >= 0.0)) {
         return Err(Broken(format!(
-            "weight {at} of {ROWS} is {}; it must be finite and at least 0",
+            "weight {at} of {count} is {}; it must be finite and at least 0",
             show(weights[at])
         )));
     }
     match denominator {
-        [d] if d.is_finite() && *d != 0.0 => Ok(format!("{ROWS} weights and a denominator")),
+        [d] if d.is_finite() && *d != 0.0 => Ok(format!("{count} weights and a denominator")),
         other => Err(Broken(format!("the denominator is {other:?}; it must be finite and not 0"))),
     }
 }
@@ -238,9 +282,9 @@ pub fn forms(subject: &Subject, native: &Plugin, role: Role) -> Held {
             "the manifests of `{a}` (WASM) and `{b}` (native) differ; build both from one source"
         )));
     }
-    for input in inputs::all(LEN) {
-        let wasm = Bench::open(&subject.plugin, LEN)?.answer(role, &input, LEN)?;
-        let other = Bench::open(native, LEN)?.answer(role, &input, LEN)?;
+    for input in inputs::all(LEN, subject.rows.count) {
+        let wasm = subject.bench(LEN)?.answer(role, &input, LEN)?;
+        let other = Bench::open(native, LEN, subject.rows.count, Planes::Apart)?.answer(role, &input, LEN)?;
         same(&format!("{}: the native library answers differently", input.name), &wasm, &other)?;
     }
     Ok("the same bits as WASM and native".into())

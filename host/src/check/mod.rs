@@ -1,7 +1,7 @@
 //! `plugin check`: does a plugin keep the laws that the host and its users rely on?
 //!
 //! Where in the flow: beside a run, above strategy and stages, whose measures, plans and limits it uses. The laws are in
-//! `laws.rs`, `codec.rs` and `header.rs`; `bench/` drives one instance.
+//! `laws.rs`, `codec.rs`, `header.rs` and `norm.rs`; `bench/` drives the plugin's instances.
 //! What it never does: say that a method is a good one. A plugin that passes is well-behaved, not right.
 
 mod bench;
@@ -9,15 +9,18 @@ mod codec;
 mod header;
 mod inputs;
 mod laws;
+mod norm;
+mod rows;
 
 use crate::{
     config,
     error::{Fault, Kind, exit_code},
-    plugin::{self, Form, Plugin, Reduce, Role},
+    plugin::{self, Form, Inspected, NormEffect, Plugin, Reduce, Role},
 };
 use anyhow::Result;
-use bench::Bench;
+use bench::{Bench, Planes};
 use laws::{Broken, Held};
+use rows::Rows;
 use serde::Serialize;
 use std::{
     path::Path,
@@ -92,9 +95,16 @@ struct Subject {
     plugin: Plugin,
     /// Whether the module imports `rand_fill`; `None` for a library, whose imports say nothing.
     can_draw: Option<bool>,
+    /// Clients of every cohort that it is asked with.
+    rows: Rows,
 }
 
 impl Subject {
+    /// New instances for a model of `len` parameters, as a run has them.
+    fn bench(&self, len: usize) -> Result<Bench> {
+        Bench::open(&self.plugin, len, self.rows.count, Planes::Apart)
+    }
+
     /// Whether the role aggregate, if it has it, weighs updates that the host sums.
     fn reduces_sums(&self) -> bool {
         matches!(self.plugin.manifest().reduce[..], [] | [Reduce::SumBefore | Reduce::SumAfter])
@@ -109,7 +119,7 @@ impl Subject {
 /// to load it, with all rights of this process.
 ///
 /// Errors: [`Kind::Config`] if there is no such file, it is a native library, or the parameters in `spec` are not its. A file that cannot be loaded is no error
-/// here but a broken law.
+/// here but a broken law. For the library as in [`library`].
 pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
     let inspected = match plugin::inspect(spec) {
         Ok(inspected) => inspected,
@@ -122,6 +132,7 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
         }
         Err(error) => return Err(error),
     };
+    let native = native.map(|path| library(path, spec)).transpose()?;
     let name = inspected.manifest.name.clone();
     if inspected.form == Form::Native {
         let problem = "it is a native library; give the WASM file, and the library with `--native`";
@@ -142,9 +153,10 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
         }
     };
     let roles = plugin.manifest().kinds.clone();
-    let facts = format!("ABI {}, {} bytes, created with its defaults", plugin.manifest().abi, plugin.size());
+    let facts = format!("ABI {}, {} bytes, created with {}", plugin.manifest().abi, plugin.size(), given(spec));
     report.tell("load", Ok(facts));
-    let subject = Subject { spec: spec.clone(), plugin, can_draw: inspected.can_draw() };
+    let rows = Rows::of(&plugin);
+    let subject = Subject { spec: spec.clone(), plugin, can_draw: inspected.can_draw(), rows };
     report.tell("parameters", laws::parameters(&subject));
     report.tell("random", laws::random(&subject));
     for role in roles {
@@ -156,10 +168,16 @@ pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
         None => drop(report.tell("resume", laws::resume(&subject))),
         Some(broken) => report.skip("resume", broken),
     }
-    if let Some(path) = native {
-        ask_forms(&mut report, &subject, path)?;
+    if let Some((library, inspected)) = native {
+        report.tell("native", ask_forms(&subject, &library, inspected.blake3));
     }
     Ok(report)
+}
+
+/// The parameters that the plugin was created with, in words.
+fn given(spec: &config::Plugin) -> String {
+    let pairs: Vec<String> = spec.parameters.iter().map(|(name, value)| format!("`{name} = {value}`")).collect();
+    if pairs.is_empty() { "its defaults".into() } else { pairs.join(", ") }
 }
 
 type Law<'a> = (&'static str, &'a dyn Fn() -> Held);
@@ -169,6 +187,7 @@ fn ask_role(report: &mut Report, subject: &Subject, role: Role) {
     let (finite, weights) = (|| laws::finite(subject, role), || laws::weights(subject));
     let (round_trip, damage) = (|| codec::round_trip(subject), || codec::damage(subject));
     let (undo, headers) = (|| header::undo(subject), || header::damage(subject));
+    let (sync, norm) = (|| laws::sync(subject, role), || norm::norm(subject, role));
     let (cuts, order) = (|| laws::cuts(subject, role), || laws::order(subject));
     let repeatable = || laws::repeatable(subject, role);
     let sound: Law<'_> = match role {
@@ -179,6 +198,9 @@ fn ask_role(report: &mut Report, subject: &Subject, role: Role) {
     };
     let gates: [Law<'_>; 2] = [sound, ("repeatable", &repeatable)];
     let mut further: Vec<Law<'_>> = Vec::new();
+    if laws::has_data_plane(subject, role) {
+        further.push(("sync", &sync));
+    }
     if laws::has_cuts(subject, role) {
         further.push(("cuts", &cuts));
     }
@@ -190,10 +212,17 @@ fn ask_role(report: &mut Report, subject: &Subject, role: Role) {
         Role::Compress => further.push(("damage", &damage)),
         _ => {}
     }
+    if matches!(role, Role::Normalize | Role::Compress) && subject.plugin.manifest().norm != NormEffect::Raises {
+        further.push(("norm", &norm));
+    }
     let mut broken = None;
-    for (law, ask) in gates {
+    for (place, (law, ask)) in gates.into_iter().enumerate() {
+        let held = || match (place, role) {
+            (0, Role::Aggregate | Role::Mix) => subject.rows.tell(ask()),
+            _ => ask(),
+        };
         match broken {
-            None if !report.tell(law, ask()) => broken = Some(law),
+            None if !report.tell(law, held()) => broken = Some(law),
             None => {}
             Some(gate) => report.skip(law, gate),
         }
@@ -209,43 +238,52 @@ fn ask_role(report: &mut Report, subject: &Subject, role: Role) {
     }
 }
 
-/// The law of two forms, for each role.
-fn ask_forms(report: &mut Report, subject: &Subject, path: &Path) -> Result<()> {
-    let spec =
-        config::Plugin { path: Some(path.into()), parameters: subject.spec.parameters.clone(), ..Default::default() };
-    let approved = [plugin::inspect(&spec)?.blake3];
-    let held = match plugin::load(&spec, &approved) {
-        Ok(native) if native.form() != Form::Native => {
-            Err(Broken(format!("`{}` is no native library", path.display())))
+/// The native library that is to be compared, looked at before any law is asked.
+///
+/// Errors: [`Kind::Config`] if there is no such file, [`Kind::Usage`] if it is a WASM file, [`Kind::PluginRefused`] if it is
+/// no plugin.
+fn library(path: &Path, spec: &config::Plugin) -> Result<(config::Plugin, Inspected)> {
+    let label = path.display();
+    // Unlike with plugins, a bare name can only be a file.
+    if !path.exists() {
+        let message = format!("`--native {label}`: the file does not exist; give the path of a native library");
+        return Err(Fault::new(Kind::Config, message));
+    }
+    let parameters = spec.parameters.clone();
+    let spec = config::Plugin { path: Some(path.into()), parameters, ..config::Plugin::default() };
+    let inspected = plugin::inspect(&spec)?;
+    match inspected.form {
+        Form::Native => Ok((spec, inspected)),
+        Form::Wasm => {
+            let message = format!("`--native {label}`: it is a WASM file; give the native library of the same source");
+            Err(Fault::new(Kind::Usage, message))
         }
-        Ok(native) => subject
-            .plugin
-            .manifest()
-            .kinds
-            .iter()
-            .try_fold(String::new(), |_, &role| laws::forms(subject, &native, role)),
-        Err(error) => Err(error.into()),
-    };
-    report.tell("native", held);
-    Ok(())
+    }
+}
+
+/// The law of two forms, for each role. `blake3`: of the library.
+fn ask_forms(subject: &Subject, library: &config::Plugin, blake3: String) -> Held {
+    let native = plugin::load(library, &[blake3])?;
+    let roles = &subject.plugin.manifest().kinds;
+    roles.iter().try_fold(String::new(), |_, &role| laws::forms(subject, &native, role))
 }
 
 /// How fast the data operation of a role is on one thread, in bytes of its updates; judges nothing.
 fn measure(report: &mut Report, subject: &Subject, role: Role) {
     const LEN: usize = 65_536;
-    let Ok(mut bench) = Bench::open(&subject.plugin, LEN) else { return };
+    let Ok(mut bench) = subject.bench(LEN) else { return };
     // Vectors that one answer reads: that of a rule over rows is all rows and then one, that of a server step two rounds.
     let rows = match role {
         Role::Normalize | Role::Post => 1,
         Role::Compress | Role::ServerStep => 2,
-        Role::Aggregate if subject.plugin.manifest().reduce == [Reduce::Rows] => inputs::ROWS + 1,
+        Role::Aggregate if subject.plugin.manifest().reduce == [Reduce::Rows] => subject.rows.count + 1,
         // The honest updates and the own one, for two attackers, and the own one alone.
-        Role::Attack => 2 * (inputs::ROWS - 1) + 1,
+        Role::Attack => 2 * (subject.rows.count - 1) + 1,
         // Local and received weights, twice.
         Role::Client if bench.ends() => 4,
         _ => return,
     };
-    let input = inputs::ordinary(LEN);
+    let input = inputs::ordinary(LEN, subject.rows.count);
     let (start, mut rounds) = (Instant::now(), 0u32);
     while start.elapsed() < Duration::from_millis(100) {
         if bench.answer(role, &input, LEN).is_err() {

@@ -46,6 +46,10 @@ impl Codec {
         &mut self.encoder
     }
 
+    pub fn decoder(&self) -> &Stage {
+        &self.decoder
+    }
+
     pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
         self.encoder.sync(broadcasts)?;
         self.decoder.sync(broadcasts)

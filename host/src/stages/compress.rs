@@ -8,7 +8,7 @@ use super::{
     StageSpec, Upload,
     codec::Codec,
     slots::ClientSlots,
-    stage::{Address, Sender},
+    stage::{Address, Sender, Stage},
 };
 use crate::{
     client::{ClientId, ClientStates},
@@ -30,6 +30,11 @@ impl Compressor {
         let mut codec = Codec::new(spec, run_seed, layout)?;
         let slots = ClientSlots::new(spec, codec.encoder())?;
         Ok(Compressor { codec, slots, error_feedback: spec.plugin.error_feedback(), residuals: Vec::new() })
+    }
+
+    /// The side that gives the update.
+    pub fn decoder(&self) -> &Stage {
+        self.codec.decoder()
     }
 
     pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {

@@ -12,6 +12,7 @@ mod codec;
 mod compress;
 mod downlink;
 mod measures;
+mod norm_guard;
 mod normalize;
 mod own_scan;
 mod slot_init;
@@ -25,14 +26,16 @@ use crate::{
     wire,
 };
 use anyhow::Result;
-use colla_plugin_sdk::Map;
+use colla_plugin_sdk::{Map, abi::op};
 use compress::Compressor;
+use norm_guard::NormGuard;
 use normalize::Normalizer;
 use std::sync::Arc;
 
 pub use codec::{Codec, capacity};
 pub use downlink::Downlink;
 pub use measures::{Scan, ScanPlan, norm2, squared_norm};
+pub use norm_guard::{NormPromise, exceeds, no_bound};
 pub use own_scan::OwnScan;
 pub use slot_init::SlotInit;
 pub use slots::ClientSlots;
@@ -55,6 +58,8 @@ pub struct StageSpecs {
     pub compress: Option<StageSpec>,
     /// What compresses the weights; the server's, not the agents'.
     pub downlink: Option<StageSpec>,
+    /// The norm that stages are held to; none where nothing relies on one.
+    pub norm: Option<NormPromise>,
 }
 
 /// Whose update passes through the stages, and what belongs to it.
@@ -71,13 +76,20 @@ pub struct Upload<'a> {
 pub struct Stages {
     normalize: Vec<Normalizer>,
     compress: Option<Compressor>,
+    norm: Option<NormGuard>,
 }
 
 impl Stages {
     pub fn new(specs: &StageSpecs, run_seed: u64, layout: &Layout) -> Result<Self> {
+        let guard = |promise: NormPromise| {
+            let mut stages = specs.normalize.iter().chain(&specs.compress);
+            let bounding = stages.find(|spec| spec.position == promise.position);
+            bounding.map(|spec| NormGuard::new(promise, &spec.plugin.manifest().name))
+        };
         Ok(Stages {
             normalize: specs.normalize.iter().map(|s| Normalizer::new(s, run_seed, layout)).collect::<Result<_>>()?,
             compress: specs.compress.as_ref().map(|s| Compressor::new(s, run_seed, layout)).transpose()?,
+            norm: specs.norm.and_then(guard),
         })
     }
 
@@ -85,6 +97,9 @@ impl Stages {
     pub fn begin_round(&mut self, broadcasts: &[Map]) -> Result<()> {
         for normalizer in &mut self.normalize {
             normalizer.sync(broadcasts)?;
+        }
+        if let Some(guard) = &mut self.norm {
+            guard.begin_round(broadcasts)?;
         }
         self.compress.as_mut().map_or(Ok(()), |compressor| compressor.sync(broadcasts))
     }
@@ -100,15 +115,29 @@ impl Stages {
 
     /// Turns the client's update into what the server receives, in place, and returns the bytes that travelled.
     ///
-    /// Errors: a [`crate::plugin::PluginFailure`] when a stage fails or returns a value that is not finite.
+    /// Errors: a [`crate::plugin::PluginFailure`] when a stage fails, returns a value that is not finite, or breaks a promise
+    /// about the norm on which another plugin relies.
     pub fn transfer(&mut self, update: &mut [f32], upload: &Upload<'_>) -> Result<u64> {
         let of = Address { round: upload.round, sender: Sender::Client(upload.client), vector: 0 };
         let mut bytes = 0;
+        let mut guard = self.norm.as_mut();
+        if let Some(guard) = &mut guard {
+            guard.begin();
+        }
         for normalizer in &mut self.normalize {
             bytes += normalizer.apply(update, of)?;
+            if let Some(guard) = &mut guard {
+                guard.check(normalizer.stage(), op::APPLY, update)?;
+            }
         }
         bytes += match &mut self.compress {
-            Some(compressor) => compressor.transfer(0, update, upload)?,
+            Some(compressor) => {
+                let bytes = compressor.transfer(0, update, upload)?;
+                if let Some(guard) = &mut guard {
+                    guard.check(compressor.decoder(), op::DECODE, update)?;
+                }
+                bytes
+            }
             None => wire::plain_bytes(update.len()),
         };
         for normalizer in self.normalize.iter_mut().rev() {

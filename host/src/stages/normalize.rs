@@ -50,6 +50,10 @@ impl Normalizer {
         Ok(Normalizer { stage, undo })
     }
 
+    pub fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
     pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
         self.stage.sync(broadcasts)?;
         self.undo.as_mut().map_or(Ok(()), |undo| undo.stage.sync(broadcasts))

@@ -108,6 +108,11 @@ impl Stage {
         Ok(())
     }
 
+    /// Of the plugin in the run.
+    pub fn position(&self) -> u8 {
+        self.position
+    }
+
     /// Passes on what the control instance broadcasts this round.
     pub fn sync(&mut self, broadcasts: &[Map]) -> Result<()> {
         // Once there was something, nothing is news as well.

@@ -4,9 +4,9 @@
 //! is left out in an empty round would tell that it was empty.
 //! What it never does: run on a client.
 
-use super::{Member, Roster, aggregate::Aggregated, facts::RoundFacts, requirements::bounding_stage};
+use super::{Member, Roster, aggregate::Aggregated, facts::RoundFacts};
 use crate::{
-    plugin::{Block, Plugin, Role},
+    plugin::{Block, Role},
     stages::{Address, Sender, Stage, StageSpec},
     train::Layout,
 };
@@ -43,7 +43,7 @@ impl Posts {
         if self.0.is_empty() {
             return Ok(());
         }
-        let message = begin(facts, aggregated, norm_bound(roster));
+        let message = begin(facts, aggregated, roster.norm_bound());
         for post in &mut self.0 {
             post.apply(&mut roster.members[post.index], &message, &mut aggregated.update, facts.round)?;
         }
@@ -102,20 +102,6 @@ fn begin(facts: &RoundFacts, aggregated: &Aggregated, norm_bound: Option<f64>) -
 fn sensitivity(poisson: bool, bound: f64, aggregated: &Aggregated) -> f64 {
     let alone = bound * aggregated.max_weight / aggregated.denominator.abs();
     if poisson { alone } else { 2.0 * alone }
-}
-
-/// Largest norm of an update that is aggregated, where a stage bounds it and nothing behind that stage can raise it again.
-fn norm_bound(roster: &Roster) -> Option<f64> {
-    let plugins: Vec<Plugin> = roster.members.iter().map(|member| member.plugin.clone()).collect();
-    bounding_stage(&plugins).ok().and_then(|position| bound_of(&roster.members[position]))
-}
-
-/// The bound that a stage keeps to: a parameter of it, or what it broadcast this round.
-fn bound_of(member: &Member) -> Option<f64> {
-    match &member.plugin.manifest().norm_bound {
-        Some(parameter) => member.plugin.parameters().f64(parameter),
-        None => member.broadcast.f64("norm_bound"),
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Who plays which role: the plugins of a run, checked as a composition.
 
-use super::facts::RoundFacts;
+use super::{facts::RoundFacts, requirements::bounding_stage};
 use crate::{
     client::{ClientId, SERVER},
     error::{Fault, Kind},
     plugin::{Callbacks, Direction, Instance, Need, Plugin, Requirement, Role},
-    stages::{StageSpec, StageSpecs, failure, open},
+    stages::{NormPromise, StageSpec, StageSpecs, failure, no_bound, open},
     train::Layout,
 };
 use anyhow::Result;
@@ -70,6 +70,8 @@ impl Member {
 /// All plugins of the run in the given order, exactly one of them an aggregate.
 pub struct Roster {
     pub members: Vec<Member>,
+    /// The norm on which plugins of the run rely, if they do and a stage bounds it.
+    norm: Option<NormPromise>,
 }
 
 impl Roster {
@@ -79,12 +81,36 @@ impl Roster {
     /// host does not run.
     pub fn new(plugins: Vec<Plugin>, run_seed: u64, layout: &Layout) -> Result<Self> {
         check(&plugins)?;
+        let norm = norm_promise(&plugins);
         let members = plugins.into_iter().enumerate().map(|(index, plugin)| {
             let position = index as u8;
             let control = open(&plugin, position, run_seed, 0, layout)?;
             Ok(Member { plugin, control, broadcast: Map::new(), has_broadcast: false, position, run_seed })
         });
-        Ok(Roster { members: members.collect::<Result<_>>()? })
+        Ok(Roster { members: members.collect::<Result<_>>()?, norm })
+    }
+
+    /// Asks the stage on whose bound others rely for that of a round, so that a plugin that has none is refused before the
+    /// run. An instance of its own answers, since the control instance begins each round once.
+    ///
+    /// Errors: `Kind::PluginRefused` if it has none; a plugin failure.
+    pub fn check_norm_bound(&self, facts: &RoundFacts, layout: &Layout) -> Result<()> {
+        let Some(promise) = self.norm.filter(|promise| promise.parameter.is_none()) else { return Ok(()) };
+        let member = &self.members[usize::from(promise.position)];
+        let mut instance = open(&member.plugin, member.position, member.run_seed, 0, layout)?;
+        instance.set_callbacks(member.callbacks(facts.round, None));
+        let broadcast = instance.call(op::ROUND_BEGIN, &facts.message())?;
+        match promise.bound(Some(&broadcast)) {
+            Some(_) => Ok(()),
+            None => Err(Fault::new(Kind::PluginRefused, no_bound(member.name()).to_string())),
+        }
+    }
+
+    /// Largest norm of an update that is aggregated, where a stage bounds it, nothing behind that stage can raise it again,
+    /// and a plugin relies on it. Known once the round has begun.
+    pub fn norm_bound(&self) -> Option<f64> {
+        let promise = self.norm?;
+        promise.bound(Some(&self.members[usize::from(promise.position)].broadcast))
     }
 
     pub fn with_role(&mut self, role: Role) -> impl Iterator<Item = &mut Member> {
@@ -117,10 +143,12 @@ impl Roster {
             normalize: self.members.iter().filter(|m| m.has(Role::Normalize)).map(spec).collect(),
             compress: self.members.iter().find(|m| m.has(Role::Compress) && m.plugin.direction().is_up()).map(spec),
             downlink: self.members.iter().find(|m| m.has(Role::Compress) && m.plugin.direction().is_down()).map(spec),
+            norm: self.norm,
         }
     }
 
     /// Opens the round at every plugin and keeps what each broadcasts.
+    /// Errors: a plugin failure, also for a stage without the bound on which others rely.
     pub fn begin(&mut self, facts: &RoundFacts) -> Result<()> {
         let message = facts.message();
         for member in &mut self.members {
@@ -133,7 +161,12 @@ impl Roster {
                 return Err(failure(member.name(), op::ROUND_BEGIN, message).into());
             }
         }
-        Ok(())
+        match self.norm {
+            Some(promise) if self.norm_bound().is_none() => {
+                Err(no_bound(self.members[usize::from(promise.position)].name()).into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Bytes that each client of the cohort receives besides the weights.
@@ -215,6 +248,17 @@ fn check(plugins: &[Plugin]) -> Result<()> {
         return Err(Fault::new(Kind::Config, "plugins — none plays the role aggregate; add `fedavg`"));
     }
     Ok(())
+}
+
+/// The norm that stages are held to: that of the stage that bounds it, if a plugin requires it or, of the role post, is told.
+fn norm_promise(plugins: &[Plugin]) -> Option<NormPromise> {
+    let relies = |plugin: &Plugin| {
+        plugin.manifest().has(Role::Post) || plugin.manifest().requires.contains(&Requirement::NormBound)
+    };
+    let position = bounding_stage(plugins).ok().filter(|_| plugins.iter().any(relies))?;
+    let plugin = &plugins[position];
+    let parameter = plugin.manifest().norm_bound.as_ref().and_then(|name| plugin.parameters().f64(name));
+    Some(NormPromise { position: position as u8, parameter })
 }
 
 fn names(plugins: &[Plugin], which: impl Fn(&Plugin) -> bool) -> Vec<&str> {

@@ -1,6 +1,6 @@
 //! Role client: plans, and what a client keeps and sends besides its update.
 
-use super::{Bench, part, ranges, round_message};
+use super::{Bench, DATA, part, ranges, round_message};
 use crate::{
     check::inputs::Input,
     plugin::{Block, Span, StateScope},
@@ -35,9 +35,9 @@ impl Bench {
         let mut answer = Vec::new();
         for (round, client, examples) in [(1i64, 0i64, 10i64), (2, 7, 1), (50, 99, 6_000)] {
             let begin = round_message(round, 10);
-            let broadcast = self.instance.call(op::ROUND_BEGIN, &begin)?;
+            let broadcast = self.call(op::ROUND_BEGIN, &begin)?;
             let message = Map::new().with("round", round).with("client", client).with("num_examples", examples);
-            let plan = self.instance.call(op::CLIENT_BEGIN, &message.with("broadcast", broadcast))?;
+            let plan = self.call(op::CLIENT_BEGIN, &message.with("broadcast", broadcast))?;
             local::parse(&plan, &self.manifest, 0).map_err(|problem| failure(&self.name, op::CLIENT_BEGIN, problem))?;
             answer.extend(plan.encode().into_iter().map(f64::from));
         }
@@ -46,24 +46,27 @@ impl Bench {
 
     /// CLIENT_END from the second row to the first, twice in succession: the client's slots, then the vectors.
     fn client_end(&mut self, input: &Input, cut: usize) -> Result<Vec<f32>> {
-        self.instance.floats_mut(self.rows[0]).copy_from_slice(&input.rows[0]);
-        self.instance.floats_mut(self.base).copy_from_slice(&input.rows[1]);
-        let table = self.put_table(&[10.0, 5.0, 0.5, 0.0, 0.75]);
+        let (local, base, len) = (self.rows[0], self.base, self.layout.len());
+        let data = self.data();
+        data.instance.floats_mut(local).copy_from_slice(&input.rows[0]);
+        data.instance.floats_mut(base).copy_from_slice(&input.rows[1]);
+        let table = data.put_table(&[10.0, 5.0, 0.5, 0.0, 0.75]);
         let kept: Vec<Span> = self.slots_of(StateScope::Client).map(|slot| slot.span).collect();
         let broadcast = self.slots_of(StateScope::Server).filter(|slot| slot.declared.broadcast);
         let slots: Vec<Span> = kept.iter().copied().chain(broadcast.map(|slot| slot.span)).collect();
         let vectors = self.vectors.clone();
+        let data = &mut self.sides[DATA];
         let mut answer = Vec::new();
         for _ in 0..2 {
-            vectors.iter().for_each(|&vector| self.instance.floats_mut(vector).fill(f32::NAN));
-            for range in ranges(self.layout.len(), cut) {
+            vectors.iter().for_each(|&vector| data.instance.floats_mut(vector).fill(f32::NAN));
+            for range in ranges(len, cut) {
                 let each = |spans: &[Span]| spans.iter().map(|&span| part(span, &range)).collect::<Vec<_>>();
                 let (states, rows_out) = (each(&slots), each(&vectors));
                 let block = Block {
                     offset: range.start as u64,
                     n: range.len(),
-                    rows: &[part(self.rows[0], &range)],
-                    base: Some(part(self.base, &range)),
+                    rows: &[part(local, &range)],
+                    base: Some(part(base, &range)),
                     table: Some(table),
                     states: &states,
                     rows_out: &rows_out,
@@ -71,12 +74,12 @@ impl Bench {
                 };
                 // SKIP leaves slots as they are; a vector must be written.
                 if vectors.is_empty() {
-                    self.instance.block(op::CLIENT_END, &block)?;
+                    data.instance.block(op::CLIENT_END, &block)?;
                 } else {
-                    self.must_do(op::CLIENT_END, &block)?;
+                    data.must_do(op::CLIENT_END, &block)?;
                 }
             }
-            kept.iter().chain(&vectors).for_each(|&span| answer.extend(self.instance.floats(span)));
+            kept.iter().chain(&vectors).for_each(|&span| answer.extend(data.instance.floats(span)));
         }
         Ok(answer)
     }

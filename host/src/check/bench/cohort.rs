@@ -1,8 +1,8 @@
 //! Roles that act on a cohort as a whole: attack and select.
 
-use super::{Bench, part, ranges};
+use super::{Bench, DATA, part, ranges};
 use crate::{
-    check::inputs::{Input, ROWS},
+    check::inputs::Input,
     plugin::{Block, Span},
     stages::failure,
 };
@@ -30,7 +30,7 @@ const CLIENTS: [[f64; select_table::COLUMNS]; 12] = [
 impl Bench {
     /// What both attackers send, then what they send where no honest client takes part.
     pub(super) fn attacks(&mut self, input: &Input, cut: usize) -> Result<Vec<f32>> {
-        let honest = ROWS - ATTACKERS;
+        let honest = self.cohort - ATTACKERS;
         let mut answer = Vec::new();
         for index in 0..ATTACKERS {
             answer.extend(self.attack(&input.rows[..honest], &input.rows[honest + index], index, cut)?);
@@ -41,13 +41,15 @@ impl Bench {
 
     fn attack(&mut self, honest: &[Vec<f32>], own: &[f32], index: usize, cut: usize) -> Result<Vec<f32>> {
         for (&span, row) in self.rows.iter().zip(honest) {
-            self.instance.floats_mut(span).copy_from_slice(row);
+            self.sides[DATA].instance.floats_mut(span).copy_from_slice(row);
         }
         let rows = self.rows[..honest.len()].to_vec();
-        self.instance.floats_mut(self.base).copy_from_slice(own);
-        self.instance.floats_mut(self.out).fill(f32::NAN);
-        let table = self.put_table(&[(honest.len() + ATTACKERS) as f64, ATTACKERS as f64, index as f64]);
-        for range in ranges(self.layout.len(), cut) {
+        let (base, len) = (self.base, self.layout.len());
+        let data = self.data();
+        data.instance.floats_mut(base).copy_from_slice(own);
+        let out = data.blank(len);
+        let table = data.put_table(&[(honest.len() + ATTACKERS) as f64, ATTACKERS as f64, index as f64]);
+        for range in ranges(len, cut) {
             let rows: Vec<Span> = rows.iter().map(|&row| part(row, &range)).collect();
             let block = Block {
                 offset: range.start as u64,
@@ -55,13 +57,13 @@ impl Bench {
                 rows: &rows,
                 k: rows.len(),
                 table: Some(table),
-                base: Some(part(self.base, &range)),
-                out: Some(part(self.out, &range)),
+                base: Some(part(base, &range)),
+                out: Some(part(out, &range)),
                 ..Block::default()
             };
-            self.must_do(op::ATTACK, &block)?;
+            data.must_do(op::ATTACK, &block)?;
         }
-        Ok(self.instance.floats(self.out).to_vec())
+        Ok(data.instance.floats(out).to_vec())
     }
 
     /// SELECT of one client, of some and of all.
@@ -75,10 +77,11 @@ impl Bench {
 
     /// SELECT of at most `size` clients. Errors: also for a choice that a round cannot be run with.
     fn select(&mut self, size: usize) -> Result<Vec<f64>> {
-        let (table, out) = (self.put_table(CLIENTS.as_flattened()), self.blank_doubles(size));
+        let control = self.control();
+        let (table, out) = (control.put_table(CLIENTS.as_flattened()), control.blank_doubles(size));
         let block = Block { k: CLIENTS.len(), table: Some(table), mix_out: Some(out), ..Block::default() };
-        self.must_do(op::SELECT, &block)?;
-        let chosen = self.instance.doubles(out).to_vec();
+        control.must_do(op::SELECT, &block)?;
+        let chosen = control.instance.doubles(out).to_vec();
         check_choice(&chosen).map_err(|problem| failure(&self.name, op::SELECT, format!("of {size}: {problem}")))?;
         Ok(chosen)
     }

@@ -2,7 +2,7 @@
 
 use super::Bench;
 use crate::{
-    check::inputs::{Input, ROWS},
+    check::inputs::Input,
     plugin::Block,
     stages::failure,
     strategy::decide::{DecisionPlan, ExtraRow, check, read_plan},
@@ -34,13 +34,13 @@ impl Decision {
 impl Bench {
     /// Rows that come out where the clients' go in.
     pub fn rows_out(&mut self) -> Result<usize> {
-        Ok(self.decision_plan(ROWS)?.rows_out)
+        Ok(self.decision_plan(self.cohort)?.rows_out)
     }
 
     /// The coefficients, then the rows that they make.
     pub(super) fn mixed(&mut self, input: &Input) -> Result<Vec<f64>> {
         let rows: Vec<&[f32]> = input.rows.iter().map(|row| &row[..]).collect();
-        let decision = self.decide(&rows, &super::EXAMPLES)?;
+        let decision = self.decide(&rows, &super::examples(self.cohort))?;
         Ok([decision.coefficients.concat(), decision.combine(&rows).concat()].concat())
     }
 
@@ -61,17 +61,18 @@ impl Bench {
         let gram: Vec<f64> = all.iter().flat_map(|a| all.iter().map(|b| dot(a, b)).collect::<Vec<_>>()).collect();
         let mut weights = examples.to_vec();
         weights.resize(k, 0.0);
-        let (table, weights) = (self.put_table(&gram), self.put_weights(&weights));
-        let mixing = self.blank_doubles(plan.rows_out * k);
+        let control = self.control();
+        let (table, weights) = (control.put_table(&gram), control.put_weights(&weights));
+        let mixing = control.blank_doubles(plan.rows_out * k);
         let block = Block { k, table: Some(table), weights: Some(weights), mix_out: Some(mixing), ..Block::default() };
-        self.must_do(op::DECIDE, &block)?;
-        let coefficients = self.instance.doubles(mixing);
-        check(coefficients, k).map_err(|problem| failure(&self.name, op::DECIDE, problem))?;
+        control.must_do(op::DECIDE, &block)?;
+        let coefficients = control.instance.doubles(mixing).to_vec();
+        check(&coefficients, k).map_err(|problem| failure(&self.name, op::DECIDE, problem))?;
         Ok(Decision { coefficients: coefficients.chunks(k).map(<[f64]>::to_vec).collect(), extra })
     }
 
     fn decision_plan(&mut self, rows: usize) -> Result<DecisionPlan> {
-        let reply = self.instance.call(op::DECIDE_PLAN, &Map::new().with("rows", rows as i64))?;
+        let reply = self.call(op::DECIDE_PLAN, &Map::new().with("rows", rows as i64))?;
         Ok(read_plan(&reply, rows).map_err(|problem| failure(&self.name, op::DECIDE_PLAN, problem))?)
     }
 }

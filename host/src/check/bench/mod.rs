@@ -1,54 +1,75 @@
-//! One instance with its buffers, driven through the operations of its roles as a run drives it.
+//! The instances of one plugin with their buffers, driven through the operations of its roles as a run drives them: one
+//! answers the control plane and what belongs to the whole cohort (WEIGH, DECIDE, SELECT), another one the data plane, a
+//! third one, where there is something to read, what travelled (DECODE, UNDO).
 //!
-//! Where in the flow: below the laws, which compare what it answers. Measures, plans and capacities are the host's own. A
-//! file for each group of roles; this one has what they share.
-//! What it never does: judge an answer beyond what the host itself would refuse.
+//! Where in the flow: below the laws, which compare what they answer. Measures, plans and capacities are the host's own. A
+//! file for each group of roles; this one has what they share, `side.rs` an instance.
+//! What it never does: judge an answer beyond what the host itself would refuse, or tell the data plane more than a run
+//! does: LAYOUT, and SYNC of what the control instance replied.
 
 mod aggregate;
 mod client;
 mod cohort;
 mod decide;
 mod server_step;
+mod side;
 mod stage;
 
-use super::inputs::{Input, ROWS};
+use super::inputs::Input;
 use crate::{
     plugin::{
-        Block, Buffer, Callbacks, InitialWeights, Instance, Manifest, Plugin, Reduce, Role, Span, StateInit,
-        StateScope, StateShape, StateSlot,
+        Buffer, InitialWeights, Manifest, Plugin, Reduce, Role, Span, StateInit, StateScope, StateShape, StateSlot,
     },
-    stages::{OwnScan, capacity, failure, open_and_listen},
+    stages::{OwnScan, capacity, failure},
     strategy::decide::MAX_EXTRA,
     train::{Layout, TensorInfo, TensorRole},
 };
 use anyhow::Result;
 use colla_plugin_sdk::{Map, Value, abi::op};
+use side::Side;
 use std::ops::Range;
 
 /// Keys the random numbers of every instance here.
 const RUN_SEED: u64 = 42;
-/// Doubles that a table or a list of weights may have: the values of a stage's own scan and its measures.
+/// Doubles that a table or a list of weights may have: the values of a stage's own scan and its measures, and the Gram
+/// matrix of as many rows as any rule is asked with.
 const DOUBLES: usize = 8192;
-/// Examples of the clients whose updates are the rows.
-const EXAMPLES: [f64; ROWS] = [10.0, 20.0, 5.0, 40.0, 25.0, 15.0, 30.0];
-/// Rows that a plugin may see or make: the clients' and as many extra ones as the host grants.
-const MAX_ROWS: usize = ROWS + MAX_EXTRA;
+/// The side that answers the data plane.
+const DATA: usize = 0;
+
+/// Which instances answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planes {
+    /// As in a run: an instance for each plane, and one for what travelled.
+    Apart,
+    /// One instance answers everything, so it has been told everything.
+    Together,
+}
 
 pub struct Bench {
-    instance: Box<dyn Instance>,
+    /// The data plane's, then the others.
+    sides: Vec<Side>,
+    /// Which side answers the control plane, and which one DECODE and UNDO.
+    control: usize,
+    receiver: usize,
     name: String,
     manifest: Manifest,
     layout: Layout,
+    /// Clients whose updates are the rows.
+    cohort: usize,
+    /// The round that ROUND_BEGIN is told.
+    round: i64,
+    /// What it answered last, and whether any answer was not empty.
+    broadcast: Map,
+    has_broadcast: bool,
+    /// The bound that the manifest names a parameter for.
+    bound: Option<f64>,
+    /// These and the following spans lie in the data plane's instance.
     rows: Vec<Span>,
     base: Span,
-    out: Span,
     slots: Vec<Slot>,
     /// The plugin's own vectors.
     vectors: Vec<Span>,
-    table: Span,
-    weights: Span,
-    mixing: Span,
-    bytes: Span,
     /// The stage's own scan and how many values it gives, once it was asked for.
     own_scan: Option<(usize, OwnScan)>,
 }
@@ -77,15 +98,22 @@ fn layout(len: usize) -> Layout {
 }
 
 impl Bench {
-    /// A new instance for a model of `len` parameters, at least 4.
-    pub fn open(plugin: &Plugin, len: usize) -> Result<Self> {
+    /// New instances for a model of `len` parameters, at least 4, and cohorts of `cohort` clients.
+    pub fn open(plugin: &Plugin, len: usize, cohort: usize, planes: Planes) -> Result<Self> {
         let layout = layout(len);
         let manifest = plugin.manifest().clone();
-        let vectors = MAX_ROWS + 2 + manifest.state.len() + manifest.vectors.len();
-        let (mut instance, reply) = open_and_listen(plugin, 0, RUN_SEED, len * vectors, &layout)?;
-        let mut floats = |len: usize| -> Result<Span> { Ok(whole(instance.alloc(4 * len.max(1))?, len)) };
-        let rows = (0..MAX_ROWS).map(|_| floats(len)).collect::<Result<_>>()?;
-        let (base, out) = (floats(len)?, floats(len)?);
+        // Rules and attacks see the rows of a cohort, and rules also those that DECIDE makes; other roles see one.
+        let rows = match manifest.has(Role::Aggregate) || manifest.has(Role::Attack) {
+            true => cohort + MAX_EXTRA,
+            false => 1,
+        };
+        let vectors = rows + 2 + manifest.state.len() + manifest.vectors.len();
+        // Some bytes more than any piece has: DECODE and UNDO are also asked about pieces that are too long.
+        let bytes = capacity(manifest.max_encoded, len).max(manifest.max_header) + 64;
+        let (mut data, reply) = Side::open(plugin, &layout, len * vectors, bytes)?;
+        let mut floats = |len: usize| -> Result<Span> { Ok(whole(data.instance.alloc(4 * len.max(1))?, len)) };
+        let rows = (0..rows).map(|_| floats(len)).collect::<Result<_>>()?;
+        let base = floats(len)?;
         let vectors = manifest.vectors.iter().map(|_| floats(len)).collect::<Result<_>>()?;
         let slot = |declared: &StateSlot| -> Result<Slot> {
             let pieces = match declared.shape {
@@ -105,30 +133,39 @@ impl Bench {
         // No operation sees a slot of the shape `norm`.
         let seen = manifest.state.iter().filter(|slot| slot.shape != StateShape::Norm);
         let slots = seen.map(slot).collect::<Result<_>>()?;
-        let mut doubles = || -> Result<Span> { Ok(whole(instance.alloc(8 * DOUBLES)?, DOUBLES)) };
-        let (table, weights, mixing) = (doubles()?, doubles()?, doubles()?);
-        // Some bytes more than any piece has: DECODE and UNDO are also asked about pieces that are too long.
-        let bytes = capacity(manifest.max_encoded, len).max(manifest.max_header) + 64;
-        let bytes = whole(instance.alloc(bytes)?, bytes);
-        let name = manifest.name.clone();
-        instance.set_callbacks(Callbacks { run_seed: RUN_SEED, position: 0, round: 1, client: 3 });
-        let own_scan = None;
+        let (mut sides, mut control, mut receiver) = (vec![data], DATA, DATA);
+        if planes == Planes::Apart {
+            control = sides.len();
+            sides.push(Side::open(plugin, &layout, 0, bytes)?.0);
+            if manifest.has(Role::Compress) || manifest.max_header > 0 {
+                receiver = sides.len();
+                sides.push(Side::open(plugin, &layout, len, bytes)?.0);
+            }
+        }
         Ok(Bench {
-            instance,
-            name,
+            sides,
+            control,
+            receiver,
+            name: manifest.name.clone(),
+            bound: manifest.norm_bound.as_ref().and_then(|parameter| plugin.parameters().f64(parameter)),
             manifest,
             layout,
+            cohort,
+            round: 1,
+            broadcast: Map::new(),
+            has_broadcast: false,
             rows,
             base,
-            out,
             slots,
             vectors,
-            table,
-            weights,
-            mixing,
-            bytes,
-            own_scan,
+            own_scan: None,
         })
+    }
+
+    /// The round that is begun next; 1 at first.
+    pub fn set_round(&mut self, round: u64) {
+        self.round = round as i64;
+        self.sides.iter_mut().for_each(|side| side.key_streams(round));
     }
 
     /// What the plugin answers in `role`, as numbers; bytes count as numbers too. `cut`: elements of the ranges that
@@ -149,29 +186,66 @@ impl Bench {
         }
     }
 
-    /// ROUND_BEGIN, SYNC of what it replied, as an instance of the data plane gets it, and slots as they are at first.
+    /// ROUND_BEGIN at the control instance, SYNC of what it replied at the others, and slots as they are at first.
     pub fn begin(&mut self, input: &Input) -> Result<()> {
         self.reset_slots(&input.rows[1]);
-        let broadcast = self.instance.call(op::ROUND_BEGIN, &round_message(1, 10))?;
-        if !broadcast.0.is_empty() {
-            self.instance.call(op::SYNC, &broadcast)?;
+        self.broadcast = self.call(op::ROUND_BEGIN, &round_message(self.round, 10))?;
+        // Once there was something, nothing is news as well.
+        self.has_broadcast |= !self.broadcast.0.is_empty();
+        if self.has_broadcast {
+            let broadcast = self.broadcast.clone();
+            self.sync(&broadcast)?;
         }
         Ok(())
+    }
+
+    /// The bound on norms that the plugin keeps to this round: the parameter that its manifest names, or what it broadcast.
+    pub fn norm_bound(&self) -> Option<f64> {
+        match self.manifest.norm_bound {
+            Some(_) => self.bound,
+            None => self.broadcast.f64("norm_bound"),
+        }
     }
 
     /// ROUND_END of a round with 10 clients.
     pub fn end_round(&mut self) -> Result<Map> {
         let message = Map::new().with("round", 1i64).with("cohort", 10i64).with("num_examples", 100i64);
-        Ok(self.instance.call(op::ROUND_END, &message.with("train_loss", 0.75))?)
+        self.call(op::ROUND_END, &message.with("train_loss", 0.75))
     }
 
     pub fn save(&mut self) -> Result<Map> {
-        Ok(self.instance.call(op::SAVE, &Map::new())?)
+        self.call(op::SAVE, &Map::new())
     }
 
     pub fn load(&mut self, saved: &Map) -> Result<()> {
-        self.instance.call(op::LOAD, saved)?;
+        self.call(op::LOAD, saved).map(drop)
+    }
+
+    /// A control operation.
+    fn call(&mut self, op: u32, message: &Map) -> Result<Map> {
+        Ok(self.sides[self.control].instance.call(op, message)?)
+    }
+
+    /// SYNC at every instance of the data plane.
+    fn sync(&mut self, reply: &Map) -> Result<()> {
+        let control = self.control;
+        let others = self.sides.iter_mut().enumerate().filter(|(index, _)| *index != control || *index == DATA);
+        for (_, side) in others {
+            side.instance.call(op::SYNC, reply)?;
+        }
         Ok(())
+    }
+
+    fn data(&mut self) -> &mut Side {
+        &mut self.sides[DATA]
+    }
+
+    fn control(&mut self) -> &mut Side {
+        &mut self.sides[self.control]
+    }
+
+    fn receiver(&mut self) -> &mut Side {
+        &mut self.sides[self.receiver]
     }
 
     fn reduces_sums(&self) -> bool {
@@ -181,7 +255,7 @@ impl Bench {
     /// Every slot as it is at first. `weights`: those that slots may start from.
     fn reset_slots(&mut self, weights: &[f32]) {
         for slot in &self.slots {
-            let values = self.instance.floats_mut(slot.span);
+            let values = self.sides[DATA].instance.floats_mut(slot.span);
             match slot.declared.init {
                 StateInit::Weights(InitialWeights::InitialWeights | InitialWeights::ReceivedWeights) => {
                     values.copy_from_slice(weights);
@@ -194,36 +268,6 @@ impl Bench {
     fn slots_of(&self, scope: StateScope) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(move |slot| slot.declared.scope == scope)
     }
-
-    /// A data operation that may not be skipped.
-    fn must_do(&mut self, op: u32, block: &Block<'_>) -> Result<usize> {
-        let done = self.instance.block(op, block)?;
-        match done.skipped {
-            true => Err(failure(&self.name, op, "skipped a range; it must write every value").into()),
-            false => Ok(done.output_len),
-        }
-    }
-
-    /// Puts numbers where a block's table is.
-    fn put_table(&mut self, values: &[f64]) -> Span {
-        let table = cut_to(self.table, values.len());
-        self.instance.doubles_mut(table).copy_from_slice(values);
-        table
-    }
-
-    /// Puts numbers of examples where a block's weights are.
-    fn put_weights(&mut self, values: &[f64]) -> Span {
-        let weights = cut_to(self.weights, values.len());
-        self.instance.doubles_mut(weights).copy_from_slice(values);
-        weights
-    }
-
-    /// Room for `len` numbers that the plugin must write.
-    fn blank_doubles(&mut self, len: usize) -> Span {
-        let span = cut_to(self.mixing, len);
-        self.instance.doubles_mut(span).fill(f64::NAN);
-        span
-    }
 }
 
 /// `{round, cohort, num_clients, expected_cohort}` of a federation of 100 clients.
@@ -233,6 +277,12 @@ fn round_message(round: i64, cohort: usize) -> Map {
         .with("cohort", cohort as i64)
         .with("num_clients", 100i64)
         .with("expected_cohort", cohort as f64)
+}
+
+/// Numbers of examples of `count` clients.
+fn examples(count: usize) -> Vec<f64> {
+    const EXAMPLES: [f64; 7] = [10.0, 20.0, 5.0, 40.0, 25.0, 15.0, 30.0];
+    (0..count).map(|client| EXAMPLES[client % EXAMPLES.len()] + (client / EXAMPLES.len()) as f64).collect()
 }
 
 fn initial(plugin: &Plugin, init: &StateInit) -> f32 {

@@ -1,13 +1,16 @@
 //! Stages: normalize, compress and post, piece by piece with their measures.
 
-use super::{Bench, cut_to, part, ranges, round_message};
+use super::{Bench, DATA, part, ranges, round_message};
 use crate::{
-    check::inputs::{Input, ROWS},
+    check::inputs::Input,
     plugin::{Block, Span, StateScope, StateShape, Unit},
     stages::{OwnScan, Scan, ScanPlan, capacity, failure},
 };
 use anyhow::Result;
-use colla_plugin_sdk::{Map, abi::op};
+use colla_plugin_sdk::{
+    Map,
+    abi::{FRAME, op},
+};
 use std::ops::Range;
 
 impl Bench {
@@ -33,15 +36,17 @@ impl Bench {
 
     /// POST_BEGIN, then APPLY on the aggregate.
     pub(super) fn post(&mut self, aggregate: &[f32], cut: usize) -> Result<Vec<f32>> {
-        let message = round_message(1, ROWS)
-            .with("accepted", ROWS as i64)
+        let cohort = self.cohort;
+        let message = round_message(1, cohort)
+            .with("accepted", cohort as i64)
             .with("sampling", "fixed")
-            .with("weight_sum", ROWS as f64)
+            .with("weight_sum", cohort as f64)
             .with("max_weight", 1.0)
-            .with("denominator", ROWS as f64)
+            .with("denominator", cohort as f64)
             .with("norm_bound", 1.0)
-            .with("sensitivity", 2.0 / ROWS as f64);
-        self.instance.call(op::POST_BEGIN, &message)?;
+            .with("sensitivity", 2.0 / cohort as f64);
+        let begun = self.call(op::POST_BEGIN, &message)?;
+        self.sync(&begun)?;
         Ok(self.apply(aggregate, cut)?.0)
     }
 
@@ -55,11 +60,14 @@ impl Bench {
     pub fn apply(&mut self, vector: &[f32], cut: usize) -> Result<(Vec<f32>, Vec<Vec<u8>>)> {
         let mut scan = self.measured(vector)?;
         let (mut applied, mut headers, mut row) = (Vec::with_capacity(vector.len()), Vec::new(), Vec::new());
-        let header = cut_to(self.bytes, self.manifest.max_header);
-        for (unit, range) in self.pieces(cut).into_iter().enumerate() {
+        let pieces = self.pieces(cut);
+        let max_header = self.manifest.max_header;
+        let side = self.data();
+        let header = side.room(max_header);
+        for (unit, range) in pieces.into_iter().enumerate() {
             let piece = &vector[range.clone()];
             scan.table(piece, &mut row);
-            let (data, table) = (self.put(self.out, piece), self.put_table(&row));
+            let (data, table) = (side.put(piece), side.put_table(&row));
             let block = Block {
                 offset: range.start as u64,
                 unit: unit as u32,
@@ -69,9 +77,9 @@ impl Bench {
                 output: (header.len > 0).then_some(header),
                 ..Block::default()
             };
-            let done = self.instance.block(op::APPLY, &block)?;
-            applied.extend(self.instance.floats(data));
-            headers.push(self.instance.bytes(header.buffer)[..done.output_len].to_vec());
+            let done = side.instance.block(op::APPLY, &block)?;
+            applied.extend(side.instance.floats(data));
+            headers.push(side.instance.bytes(header.buffer)[..done.output_len].to_vec());
         }
         Ok((applied, headers))
     }
@@ -79,13 +87,15 @@ impl Bench {
     /// UNDO of what [`Bench::apply`] gave, or with other headers in their place.
     pub fn undo(&mut self, vector: &[f32], headers: &[Vec<u8>], cut: usize) -> Result<Vec<f32>> {
         let mut undone = Vec::with_capacity(vector.len());
-        for (unit, range) in self.pieces(cut).into_iter().enumerate() {
-            let input = self.put_bytes(headers.get(unit));
-            let data = self.put(self.out, &vector[range.clone()]);
+        let pieces = self.pieces(cut);
+        let side = self.receiver();
+        for (unit, range) in pieces.into_iter().enumerate() {
+            let input = side.put_bytes(headers.get(unit).map_or(&[], |header| header));
+            let data = side.put(&vector[range.clone()]);
             let (offset, unit) = (range.start as u64, unit as u32);
             let block = Block { offset, unit, n: data.len, input: Some(input), out: Some(data), ..Block::default() };
-            self.must_do(op::UNDO, &block)?;
-            undone.extend(self.instance.floats(data));
+            side.must_do(op::UNDO, &block)?;
+            undone.extend(side.instance.floats(data));
         }
         Ok(undone)
     }
@@ -94,12 +104,13 @@ impl Bench {
     pub fn encode(&mut self, vector: &[f32]) -> Result<Vec<Vec<u8>>> {
         let mut scan = self.measured(vector)?;
         let (mut encoded, mut row) = (Vec::new(), Vec::new());
-        for (unit, range) in self.pieces(vector.len()).into_iter().enumerate() {
+        for (unit, range) in self.pieces(FRAME).into_iter().enumerate() {
             let piece = &vector[range.clone()];
             scan.table(piece, &mut row);
-            let (data, table) = (self.put(self.rows[0], piece), self.put_table(&row));
-            let output = cut_to(self.bytes, capacity(self.manifest.max_encoded, piece.len()));
             let states = self.states_of(unit, &range);
+            let room = capacity(self.manifest.max_encoded, piece.len());
+            let side = self.data();
+            let (data, table, output) = (side.put(piece), side.put_table(&row), side.room(room));
             let block = Block {
                 offset: range.start as u64,
                 unit: unit as u32,
@@ -110,8 +121,8 @@ impl Bench {
                 output: Some(output),
                 ..Block::default()
             };
-            let done = self.instance.block(op::ENCODE, &block)?;
-            encoded.push(self.instance.bytes(output.buffer)[..done.output_len].to_vec());
+            let done = side.instance.block(op::ENCODE, &block)?;
+            encoded.push(side.instance.bytes(output.buffer)[..done.output_len].to_vec());
         }
         Ok(encoded)
     }
@@ -119,14 +130,15 @@ impl Bench {
     /// DECODE of what [`Bench::encode`] gave, or of something else in its place.
     pub fn decode(&mut self, pieces: &[Vec<u8>]) -> Result<Vec<f32>> {
         let mut answer = Vec::with_capacity(self.layout.len());
-        for (unit, range) in self.pieces(self.layout.len()).into_iter().enumerate() {
-            let input = self.put_bytes(pieces.get(unit));
-            let data = cut_to(self.out, range.len());
-            self.instance.floats_mut(data).fill(f32::NAN);
+        let ranges = self.pieces(FRAME);
+        let side = self.receiver();
+        for (unit, range) in ranges.into_iter().enumerate() {
+            let input = side.put_bytes(pieces.get(unit).map_or(&[], |piece| piece));
+            let data = side.blank(range.len());
             let (offset, unit) = (range.start as u64, unit as u32);
             let block = Block { offset, unit, n: data.len, input: Some(input), out: Some(data), ..Block::default() };
-            self.must_do(op::DECODE, &block)?;
-            answer.extend(self.instance.floats(data));
+            side.must_do(op::DECODE, &block)?;
+            answer.extend(side.instance.floats(data));
         }
         Ok(answer)
     }
@@ -139,18 +151,6 @@ impl Bench {
             StateShape::Piece => slot.pieces.get(unit).filter(|own| !own.is_empty()).map(|own| part(slot.span, own)),
         };
         slots.filter_map(of_slot).collect()
-    }
-
-    fn put(&mut self, span: Span, piece: &[f32]) -> Span {
-        let span = cut_to(span, piece.len());
-        self.instance.floats_mut(span).copy_from_slice(piece);
-        span
-    }
-
-    fn put_bytes(&mut self, bytes: Option<&Vec<u8>>) -> Span {
-        let bytes = bytes.map_or(&[][..], |bytes| &bytes[..bytes.len().min(self.bytes.len)]);
-        self.instance.bytes_mut(self.bytes.buffer)[..bytes.len()].copy_from_slice(bytes);
-        cut_to(self.bytes, bytes.len())
     }
 
     /// The measures that the plugin asks for, of a vector.
@@ -168,7 +168,7 @@ impl Bench {
 
     /// SCAN of a vector, which gives so many values.
     fn own_scan(&mut self, values: usize, vector: &[f32]) -> Result<Vec<f64>> {
-        let instance = self.instance.as_mut();
+        let instance = self.sides[DATA].instance.as_mut();
         let scan = match self.own_scan.take() {
             Some((room, scan)) if room == values => scan,
             _ => OwnScan::new(instance, &self.name, values, vector.len())?,
@@ -180,7 +180,7 @@ impl Bench {
 
     fn scan_reply(&mut self) -> Result<Map> {
         let message = Map::new().with("n", self.layout.len() as i64).with("vector", 0i64);
-        Ok(self.instance.call(op::SCAN_PLAN, &message)?)
+        Ok(self.data().instance.call(op::SCAN_PLAN, &message)?)
     }
 
     fn pieces(&self, cut: usize) -> Vec<Range<usize>> {
