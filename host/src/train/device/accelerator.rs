@@ -170,7 +170,7 @@ fn is_software(device: &Device) -> bool {
 /// That none of the adapters is the one that was asked for, and which there are.
 #[cfg(feature = "gpu")]
 fn no_adapter(index: Option<usize>, adapters: &[Device]) -> anyhow::Error {
-    let name = |device| answer(device).map_or_else(|why| why, |properties| properties.name);
+    let name = |device: &Device| answer(device).map_or_else(|why| why, |properties| properties.name);
     let label = |(index, device): (usize, &Device)| match is_software(device) {
         true => format!("`gpu:{index}` ({}, software, slower than `cpu`)", name(device)),
         false => format!("`gpu:{index}` ({})", name(device)),

@@ -225,7 +225,7 @@ fn a_users_module_on_a_device_equals_itself_on_the_processor() {
             let slots = [Term::Linear { scale: -0.25, slot: &slope[..] }, Term::ProxToward { mu: 0.1, toward: &slope }];
             let mut alone = model.trainer(data.clone()).unwrap();
             let mut stack = model.stack_trainer(data, &accelerator).unwrap();
-            assert_eq!(stack.capacity(10, true), 1);
+            assert_eq!(stack.capacity(10, true).unwrap(), 1);
             let changed = CHANGES.map(|(name, change)| (name, task(&start, &rows, 8, change)));
             let slots = ("slots", LocalTask { terms: &slots, ..task(&start, &rows, 8, |_| ()) });
             for (change, task) in changed.into_iter().chain([slots]) {
