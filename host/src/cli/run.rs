@@ -73,7 +73,8 @@ mod tests {
     fn experiment(settings: &str) -> Result<(Value, Vec<Value>)> {
         let folder = tempfile::tempdir()?;
         let out = folder.path().join("run");
-        let line = format!("colla-host --rounds 3 --seed 3 --plugin fedprox --quiet --out {} {settings}", out.display());
+        let line =
+            format!("colla-host --rounds 3 --seed 3 --plugin fedprox --quiet --out {} {settings}", out.display());
         let Command::Run(arguments) = Arguments::try_parse_from(line.split_whitespace())?.into_command() else {
             panic!("without a subcommand the experiment is run");
         };
@@ -97,8 +98,8 @@ mod tests {
 
     #[test]
     fn a_run_on_a_device_goes_the_way_of_one_on_the_processor_in_stacks_of_any_size() {
-        // 64 MiB hold two clients of the CNN, 2048 the whole cohort.
-        for (model, memory) in [("logistic", 2048), ("mlp", 2048), ("cnn", 2048), ("cnn", 64)] {
+        // 64 MiB hold two clients of the CNN, 2048 hold the whole cohort of the others.
+        for (model, memory) in [("logistic", 2048), ("mlp", 2048), ("cnn", 64)] {
             let settings = format!(
                 "--set model.name=\"{model}\" --set train.momentum=0.5 --set train.weight-decay=0.001 \
                  --set host.device-memory={memory}"

@@ -221,9 +221,8 @@ fn cuda(index: Option<usize>) -> Result<(Device, &'static str)> {
 #[cfg(any(feature = "gpu", feature = "cuda"))]
 fn devices(kind: burn::tensor::DeviceType) -> Result<Vec<Device>> {
     let what = format!("listing devices through {kind:?}");
-    caught(|| Device::enumerate(kind).into_vec()).map_err(|why| {
-        Fault::new(Kind::Data, format!("{what} — {why}; check the drivers, or use `--device cpu`"))
-    })
+    caught(|| Device::enumerate(kind).into_vec())
+        .map_err(|why| Fault::new(Kind::Data, format!("{what} — {why}; check the drivers, or use `--device cpu`")))
 }
 
 /// Computes 1 + 1 there. What the device says of itself, or why there is no answer.
