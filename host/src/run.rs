@@ -37,7 +37,7 @@ use anyhow::Result;
 use colla_plugin_sdk::Map;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tasks::{client_state, plan, planned, root_rows, root_task, trained, weighted};
+use tasks::{batch_size, client_state, plan, planned, root_rows, root_task, trained, weighted};
 
 /// Above this many clients the report shows no partition heat map.
 const MAX_CLIENTS_SHOWN: usize = 5_000;
@@ -114,6 +114,9 @@ impl<'a> Run<'a> {
         let engine: Box<dyn Engine> = match (&accelerator, executor.threads()) {
             (Some(accelerator), _) => {
                 let trainer = model.stack_trainer(data.clone(), accelerator)?;
+                let largest = batch_size(&config.train, partition.train.sizes().max().unwrap_or(0));
+                // What does not fit is refused before the first round rather than in it.
+                trainer.capacity(largest, false)?;
                 kernel = trainer.kernel();
                 Box::new(DeviceEngine::new(&spec, executor.clone(), trainer)?)
             }

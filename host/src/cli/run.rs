@@ -67,27 +67,63 @@ mod tests {
     use super::*;
     use crate::cli::arguments::{Arguments, Command};
     use clap::Parser;
+    use serde_json::Value;
 
-    #[test]
-    fn a_device_trains_from_the_command_line_to_the_summary() {
-        let folder = tempfile::tempdir().unwrap();
+    /// The summary of a run and its rounds.
+    fn experiment(settings: &str) -> Result<(Value, Vec<Value>)> {
+        let folder = tempfile::tempdir()?;
         let out = folder.path().join("run");
         let line =
-            format!("colla-host --device gpu:0 --rounds 5 --seed 3 --plugin fedprox --quiet --out {}", out.display());
-        let Command::Run(arguments) = Arguments::try_parse_from(line.split_whitespace()).unwrap().into_command() else {
+            format!("colla-host --rounds 3 --seed 3 --plugin fedprox --quiet --out {} {settings}", out.display());
+        let Command::Run(arguments) = Arguments::try_parse_from(line.split_whitespace())?.into_command() else {
             panic!("without a subcommand the experiment is run");
         };
-        match run(&arguments) {
+        run(&arguments)?;
+        let read = |name| std::fs::read_to_string(out.join(name));
+        let rounds = read("metrics.jsonl")?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        Ok((serde_json::from_str(&read("summary.json")?)?, rounds))
+    }
+
+    /// The same on the first adapter there is; `None` where there is none and none must be.
+    fn on_a_device(settings: &str) -> Option<Result<(Value, Vec<Value>)>> {
+        match experiment(&format!("--device gpu:0 {settings}")) {
             Err(error) if error.to_string().contains("no GPU was found") => {
                 assert!(std::env::var_os("COLLA_REQUIRE_GPU").is_none(), "COLLA_REQUIRE_GPU is set, but {error}");
-                return eprintln!("no test on a GPU: {error}");
+                eprintln!("no test on a GPU: {error}");
+                None
             }
-            done => done.unwrap(),
+            done => Some(done),
         }
-        let read = |name| std::fs::read_to_string(out.join(name)).unwrap();
-        let summary: serde_json::Value = serde_json::from_str(&read("summary.json")).unwrap();
-        assert!(summary["kernel"].as_str().unwrap().starts_with("stacks, "), "{summary}");
-        assert!(summary["final"]["test_accuracy"].as_f64().unwrap() > 0.3, "{summary}");
-        assert_eq!(read("metrics.jsonl").lines().count(), 6);
+    }
+
+    #[test]
+    fn a_run_on_a_device_goes_the_way_of_one_on_the_processor_in_stacks_of_any_size() {
+        // 64 MiB hold two clients of the CNN, 2048 hold the whole cohort of the others.
+        for (model, memory) in [("logistic", 2048), ("mlp", 2048), ("cnn", 64)] {
+            let settings = format!(
+                "--set model.name=\"{model}\" --set train.momentum=0.5 --set train.weight-decay=0.001 \
+                 --set host.device-memory={memory}"
+            );
+            let Some(done) = on_a_device(&settings) else { return };
+            let (summary, there) = done.unwrap();
+            assert!(summary["kernel"].as_str().unwrap().starts_with("stacks, "), "{summary}");
+            let (_, here) = experiment(&format!("--device cpu {settings}")).unwrap();
+            assert_eq!((there.len(), here.len()), (4, 4));
+            for (there, here) in there.iter().zip(&here) {
+                let far = |key: &str| (there[key].as_f64().unwrap() - here[key].as_f64().unwrap()).abs();
+                let what = format!("{model} in {memory} MiB: {there} there, {here} here");
+                assert!(far("test_loss") < 1e-3 && far("test_accuracy") < 3e-3, "{what}");
+                assert!(here["train_loss"].is_null() || far("train_loss") < 1e-3, "{what}");
+            }
+            assert!(here[3]["test_accuracy"].as_f64().unwrap() > 0.3, "{model} learns: {:?}", here[3]);
+        }
+    }
+
+    #[test]
+    fn a_model_that_does_not_fit_a_device_is_refused_before_the_first_round() {
+        let settings = "--set model.name=\"mlp\" --set model.hidden=[2000,2000] --set host.device-memory=64";
+        let Some(done) = on_a_device(settings) else { return };
+        let error = done.expect_err("4,152,010 weights do not fit 64 MiB six times").to_string();
+        assert!(error.contains("`host.device-memory = 64`") && error.contains("use at least"), "{error}");
     }
 }

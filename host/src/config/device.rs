@@ -8,7 +8,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceChoice {
     Cpu,
-    /// Through Vulkan, Metal or DirectX 12; through CUDA in a build that has CUDA alone.
+    /// Through Vulkan, Metal, DirectX 12 or OpenGL; through CUDA in a build that has CUDA alone.
     Gpu(Option<usize>),
     Cuda(Option<usize>),
 }

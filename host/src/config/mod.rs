@@ -345,7 +345,8 @@ impl Plugin {
 pub struct Host {
     /// `cpu` (default), `gpu` or `cuda`, the last two with an index where there are several: see [`DeviceChoice`].
     pub device: String,
-    /// MiB of a GPU's memory that training may take, at least 64: how many clients train together. Default 2048.
+    /// MiB of a GPU's memory that training may take, at least 64: how many clients train together. If not even one fits,
+    /// the run is refused. Default 2048.
     pub device_memory: usize,
     /// Agents, one per thread. 0 (default) means one per core.
     pub threads: usize,

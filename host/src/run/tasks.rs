@@ -110,10 +110,7 @@ pub(super) fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> Cl
 
 /// Batch size and number of steps of a phase for a client with `rows` rows.
 fn steps(config: &config::Train, length: Option<Length>, rows: usize) -> (usize, u64) {
-    let batch_size = match config.batch_size {
-        BatchSize::Rows(size) => size.min(rows),
-        BatchSize::Full => rows,
-    };
+    let batch_size = batch_size(config, rows);
     let epochs = |epochs: u64| epochs.saturating_mul(rows.div_ceil(batch_size) as u64);
     let steps = match (length, config.local_steps) {
         (Some(Length::Steps(steps)), _) => steps,
@@ -122,6 +119,14 @@ fn steps(config: &config::Train, length: Option<Length>, rows: usize) -> (usize,
         (None, None) => epochs(config.local_epochs as u64),
     };
     (batch_size, steps)
+}
+
+/// Rows of a batch of a client with `rows` rows.
+pub(super) fn batch_size(config: &config::Train, rows: usize) -> usize {
+    match config.batch_size {
+        BatchSize::Rows(size) => size.min(rows),
+        BatchSize::Full => rows,
+    }
 }
 
 /// The most that is kept of clients: slots and, with error feedback, residuals of everything that is compressed.

@@ -81,7 +81,7 @@ impl Engine for DeviceEngine {
         let mut reports = Vec::with_capacity(queue.len());
         // The clients of a stack start from the same weights.
         let apart = queue.iter().any(|task| task.own_tensors.is_some());
-        let capacity = if apart { 1 } else { self.trainer.capacity(batch_size, terms) };
+        let capacity = if apart { 1 } else { self.trainer.capacity(batch_size, terms)? };
         for stack in queue.chunks(capacity) {
             let before = reports.len();
             reports.extend(self.stack(job, stack, &mut |done| progress(before + done))?);
@@ -153,30 +153,31 @@ mod tests {
             broadcast_slots: &[],
             vector_grids: &[],
         };
-        let accelerator = Accelerator::processor(64);
-        let trainer = model.stack_trainer(data.clone(), &accelerator).unwrap();
-        let stacks = tasks.len().div_ceil(trainer.capacity(10, true));
-        assert!(stacks > 1, "the test needs several stacks: {stacks}");
-        let executor = Arc::new(Executor::new(2).unwrap());
-        let mut device = DeviceEngine::new(&spec, executor, trainer).unwrap();
-        let mut done = 0;
-        let ours = device.round(&job, &mut |count| done = count).unwrap();
-        assert_eq!(done, 40);
-        let mut sequential = SequentialEngine::new(&spec).unwrap();
-        let theirs = sequential.round(&job, &mut |_| {}).unwrap();
-        let [our_sum, their_sum] = [&ours, &theirs].map(|received| received.sum.as_ref().unwrap().mean(40.0));
-        assert!(our_sum.iter().zip(&their_sum).all(|(a, b)| (a - b).abs() < 1e-6));
-        for (a, b) in ours.reports.iter().zip(&theirs.reports) {
-            assert_eq!((a.slot, a.num_examples, a.loss_before), (b.slot, b.num_examples, b.loss_before));
-            assert!((a.local.loss - b.local.loss).abs() < 1e-5 && (a.update_norm2 - b.update_norm2).abs() < 1e-4);
-        }
-        let rows: Vec<u32> = (0..700).collect();
-        let lists = [(Part::Test, &rows[..500]), (Part::Train, &rows[..]), (Part::Test, &rows[500..])]
-            .map(|(part, rows)| Evaluation { part, rows, personal: None });
-        let [ours, theirs] = [device.evaluate(job.weights, &lists), sequential.evaluate(job.weights, &lists)];
-        for (a, b) in ours.unwrap().iter().zip(theirs.unwrap()) {
-            assert_eq!(a.rows, b.rows);
-            assert!((a.loss_sum - b.loss_sum).abs() < 1e-5 * b.loss_sum && a.correct.abs_diff(b.correct) <= 1);
+        for accelerator in Accelerator::all_for_tests(64) {
+            let trainer = model.stack_trainer(data.clone(), &accelerator).unwrap();
+            let stacks = tasks.len().div_ceil(trainer.capacity(10, true).unwrap());
+            assert!(stacks > 1, "the test needs several stacks: {stacks}");
+            let executor = Arc::new(Executor::new(2).unwrap());
+            let mut device = DeviceEngine::new(&spec, executor, trainer).unwrap();
+            let mut done = 0;
+            let ours = device.round(&job, &mut |count| done = count).unwrap();
+            assert_eq!(done, 40);
+            let mut sequential = SequentialEngine::new(&spec).unwrap();
+            let theirs = sequential.round(&job, &mut |_| {}).unwrap();
+            let [our_sum, their_sum] = [&ours, &theirs].map(|received| received.sum.as_ref().unwrap().mean(40.0));
+            assert!(our_sum.iter().zip(&their_sum).all(|(a, b)| (a - b).abs() < 1e-6));
+            for (a, b) in ours.reports.iter().zip(&theirs.reports) {
+                assert_eq!((a.slot, a.num_examples, a.loss_before), (b.slot, b.num_examples, b.loss_before));
+                assert!((a.local.loss - b.local.loss).abs() < 1e-5 && (a.update_norm2 - b.update_norm2).abs() < 1e-4);
+            }
+            let rows: Vec<u32> = (0..700).collect();
+            let lists = [(Part::Test, &rows[..500]), (Part::Train, &rows[..]), (Part::Test, &rows[500..])]
+                .map(|(part, rows)| Evaluation { part, rows, personal: None });
+            let [ours, theirs] = [device.evaluate(job.weights, &lists), sequential.evaluate(job.weights, &lists)];
+            for (a, b) in ours.unwrap().iter().zip(theirs.unwrap()) {
+                assert_eq!(a.rows, b.rows);
+                assert!((a.loss_sum - b.loss_sum).abs() < 1e-5 * b.loss_sum && a.correct.abs_diff(b.correct) <= 1);
+            }
         }
     }
 }

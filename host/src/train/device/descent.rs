@@ -1,7 +1,7 @@
 //! The optimizer step of a stack: every term of [`sgd`](crate::train::sgd), as operations on whole tensors.
 //!
 //! ```text
-//! g ← g · min(1, max_norm / ‖g‖)                        a factor a client
+//! g ← g · max_norm / max(‖g‖, max_norm)                 a factor a client
 //! g ← g + a·w + c,   a = decay + Σ mu + Σ lambda,   c = Σ scale·s − Σ mu·point
 //! v ← momentum · v + g,   w ← w − lr · v
 //! ```
@@ -12,6 +12,9 @@
 use super::network::Parameters;
 use crate::train::{LocalTask, Term};
 use burn::tensor::{Device, Tensor, TensorData};
+
+/// The limit where nothing is clipped: beyond any norm, and a GPU that divides by the reciprocal does not round that to 0.
+const UNCLIPPED: f32 = 1e30;
 
 /// One client's optimizer with all coefficients resolved and multiplied by the learning rate.
 #[derive(Clone, Debug)]
@@ -24,7 +27,7 @@ pub struct Correction<'a> {
     start: f32,
     /// The rest of it.
     slots: Vec<(f32, &'a [f32])>,
-    /// `lr·max_norm`, or `f32::MAX` where nothing is clipped.
+    /// `lr·max_norm`, or [`UNCLIPPED`].
     limit: f32,
 }
 
@@ -38,7 +41,7 @@ impl<'a> Correction<'a> {
             decay: rate * task.weight_decay as f32,
             start: 0.0,
             slots: Vec::new(),
-            limit: f32::MAX,
+            limit: UNCLIPPED,
         };
         for term in task.terms {
             match *term {
@@ -53,7 +56,10 @@ impl<'a> Correction<'a> {
                 }
                 Term::Linear { scale, slot } => correction.slots.push((rate * scale, slot)),
                 Term::L2 { lambda } => correction.decay += rate * lambda,
-                Term::ClipGrad { max_norm } => correction.limit = correction.limit.min(rate * max_norm),
+                Term::ClipGrad { max_norm } => {
+                    // Above zero, so that there is a factor even where gradient and learning rate are zero.
+                    correction.limit = correction.limit.min((rate * max_norm).max(f32::MIN_POSITIVE));
+                }
                 Term::LearningRateScale { .. } => {}
             }
         }
@@ -107,7 +113,7 @@ impl Descent {
         });
         Descent {
             decay: factors(|correction| correction.decay, 0.0),
-            limit: factors(|correction| correction.limit, f32::MAX),
+            limit: factors(|correction| correction.limit, UNCLIPPED),
             shift: match (along_start, slots) {
                 (Some(a), Some(b)) => Some(sum(a, b)),
                 (a, b) => a.or(b),
@@ -126,7 +132,7 @@ impl Descent {
     /// others, [G, 1, 1], or `None` if all move.
     pub fn step(&mut self, weights: &mut Parameters, mut gradients: Parameters, active: Option<&Tensor<3>>) {
         if let Some(limit) = &self.limit {
-            let factor = (limit.clone() / norm(&gradients)).clamp_max(1.0);
+            let factor = limit.clone() / norm(&gradients).max_pair(limit.clone());
             gradients = gradients.into_iter().map(|g| g * factor.clone()).collect();
         }
         if let Some(decay) = &self.decay {

@@ -35,13 +35,16 @@ use crate::error::{Fault, Kind};
 use anyhow::Result;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// Weights, their gradients, momentum, two temporary copies, and what the allocator keeps beside.
+const COPIES: usize = 6;
+
 /// A built model on a device that trains several clients together. Results depend on the arguments alone, but for
 /// rounding, which may differ with the other clients of a stack.
 pub trait StackTrainer: Send {
-    /// Most clients with batches of at most `batch_size` rows that fit the memory together, at least 1.
+    /// Most clients with batches of at most `batch_size` rows that fit the memory together, by an estimate.
     ///
-    /// `terms`: whether any of them has terms.
-    fn capacity(&self, batch_size: usize, terms: bool) -> usize;
+    /// `terms`: whether any of them has terms. Errors: `Kind::Config` if not even one fits.
+    fn capacity(&self, batch_size: usize, terms: bool) -> Result<usize>;
 
     /// Trains clients that start from the same weights (P) and writes each one's local weights into its place of `out`.
     ///
@@ -56,16 +59,21 @@ pub trait StackTrainer: Send {
     fn kernel(&self) -> String;
 }
 
-/// Runs `work` on the device. Burn tells of a device that gave up by a panic, which is not our bug and becomes an error.
+/// Runs `work` on the device. One that gives up becomes an error.
 fn guarded<T>(accelerator: &Accelerator, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| {
-        let text = payload.downcast_ref::<&str>().map(|text| text.to_string());
-        let text =
-            text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".into());
+    caught(work).unwrap_or_else(|why| {
         let message = format!(
-            "computing on {} — {text}; if it ran out of memory, lower `host.device-memory` or `train.batch-size`",
+            "computing on {} — {why}; if it ran out of memory, lower `host.device-memory` or `train.batch-size`",
             accelerator.name()
         );
         Err(Fault::new(Kind::Data, message))
+    })
+}
+
+/// Burn tells of a device that gave up, or of a driver that cannot be loaded, by a panic, which is not our bug.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| text.to_string());
+        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason given".into())
     })
 }

@@ -5,7 +5,7 @@
 //! step come to the host for the loss, weights do not. What it never does: carry anything from one client to the next.
 
 use super::network::Parameters;
-use super::{Accelerator, Correction, Descent, StackTrainer, guarded};
+use super::{Accelerator, COPIES, Correction, Descent, StackTrainer, guarded};
 use crate::data::Dataset;
 use crate::train::batch_order::Batches;
 use crate::train::local_model::{Build, LocalModel, build_module};
@@ -80,8 +80,12 @@ impl<M: LocalModel> ModuleStack<M> {
 }
 
 impl<M: LocalModel> StackTrainer for ModuleStack<M> {
-    fn capacity(&self, _batch_size: usize, _terms: bool) -> usize {
-        1
+    /// One, if its weights fit. What a user's operations keep of a batch is not known.
+    fn capacity(&self, batch_size: usize, terms: bool) -> Result<usize> {
+        let bytes = self.layout.len().saturating_mul(COPIES + usize::from(terms)).saturating_mul(size_of::<f32>());
+        let largest = self.layout.tensors.iter().map(|tensor| tensor.len()).max().unwrap_or(0);
+        let fit = self.accelerator.clients(batch_size, bytes, largest.saturating_mul(size_of::<f32>()))?;
+        Ok(fit.min(1))
     }
 
     fn train(&mut self, _start: &[f32], tasks: &[LocalTask<'_>], out: &mut [Vec<f32>]) -> Result<Vec<LocalReport>> {

@@ -186,6 +186,11 @@ impl Network {
         gradients
     }
 
+    /// Elements of the largest parameter.
+    pub fn largest_parameter(&self) -> usize {
+        self.orders.iter().map(|(order, _)| order.len()).max().unwrap_or(0)
+    }
+
     /// Elements that a forward and a backward pass keep of one sample, and those of the largest tensor among them.
     pub fn elements(&self) -> [usize; 2] {
         let (mut all, mut largest) = (2 * self.row, self.row);

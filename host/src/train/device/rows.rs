@@ -9,8 +9,6 @@ use crate::train::Part;
 use burn::tensor::{Int, Tensor, TensorData};
 use std::sync::Arc;
 
-/// Share of the device's memory that each part of the data may take: a quarter.
-const SHARE: usize = 4;
 /// Rows that go up at once.
 const CHUNK: usize = 4096;
 
@@ -32,7 +30,7 @@ impl Rows {
     pub fn gather(&mut self, part: Part, rows: &[u32]) -> Tensor<2> {
         let examples = self.data.part(part);
         let bytes = examples.len().saturating_mul(self.row * size_of::<f32>());
-        if bytes > self.accelerator.largest_tensor.min(self.accelerator.memory / SHARE) {
+        if bytes > self.accelerator.for_data() {
             return self.upload(examples, rows);
         }
         let resident = match part {

@@ -11,7 +11,7 @@ use super::loss::losses;
 use super::network::{Network, Parameters};
 use super::rows::Rows;
 use super::window::{Member, Window};
-use super::{Accelerator, Correction, Descent, StackTrainer, guarded};
+use super::{Accelerator, COPIES, Correction, Descent, StackTrainer, guarded};
 use crate::data::Dataset;
 use crate::train::batch_order::Batches;
 use crate::train::classification::{is_hit, on_grid, row_loss};
@@ -21,14 +21,10 @@ use anyhow::Result;
 use burn::tensor::Tensor;
 use std::sync::Arc;
 
-/// Bytes of features in a window of batches.
-const WINDOW: usize = 32 << 20;
 /// Steps of a window: with clients of many lengths, how long a stack waits before it shrinks.
 const STEPS: usize = 64;
 /// Rows of one forward pass in evaluation, where they fit.
 const EVALUATION_ROWS: usize = 2048;
-/// Weights, their gradients, momentum, two temporary copies, and what the allocator keeps beside.
-const COPIES: usize = 6;
 
 /// A list of layers on a device.
 pub struct LayerStack {
@@ -129,7 +125,7 @@ impl LayerStack {
 
     fn window_steps(&self, stack: &Stack<'_>) -> usize {
         let step = stack.members.len() * stack.batch * self.network.row * size_of::<f32>();
-        (WINDOW.min(self.accelerator.largest_tensor) / step.max(1)).clamp(1, STEPS)
+        (self.accelerator.for_window() / step.max(1)).clamp(1, STEPS)
     }
 
     fn step(&self, stack: &mut Stack<'_>, window: &Window, at: usize, number: u64) {
@@ -208,23 +204,22 @@ impl LayerStack {
 
     fn evaluation_rows(&self) -> usize {
         let [all, largest] = self.network.elements();
-        let bytes = size_of::<f32>();
-        let fits =
-            (self.accelerator.largest_tensor / (largest * bytes)).min(self.accelerator.memory / 2 / (all * bytes));
+        let fit = |bytes: usize, elements: usize| bytes / (elements * size_of::<f32>());
+        let fits = fit(self.accelerator.largest_tensor, largest).min(fit(self.accelerator.for_clients(), all));
         fits.clamp(1, EVALUATION_ROWS)
     }
 }
 
 impl StackTrainer for LayerStack {
-    /// An estimate: weights with gradients, temporary copies, momentum and vectors of terms, and what the passes keep of
-    /// a batch. Half of the memory, since the data may take the other.
-    fn capacity(&self, batch_size: usize, terms: bool) -> usize {
+    /// Counts weights with gradients, temporary copies, momentum and vectors of terms, and what the passes keep of a
+    /// batch.
+    fn capacity(&self, batch_size: usize, terms: bool) -> Result<usize> {
         let [all, largest] = self.network.elements();
         let vectors = COPIES + usize::from(terms);
         let client = self.length.saturating_mul(vectors).saturating_add(batch_size.saturating_mul(all));
-        let largest = self.length.max(batch_size.saturating_mul(largest));
-        let fits = |bytes: usize, elements: usize| bytes / elements.saturating_mul(size_of::<f32>()).max(1);
-        fits(self.accelerator.memory / 2, client).min(fits(self.accelerator.largest_tensor, largest)).max(1)
+        let largest = self.network.largest_parameter().max(batch_size.saturating_mul(largest));
+        let bytes = |elements: usize| elements.saturating_mul(size_of::<f32>());
+        self.accelerator.clients(batch_size, bytes(client), bytes(largest))
     }
 
     fn train(&mut self, start: &[f32], tasks: &[LocalTask<'_>], out: &mut [Vec<f32>]) -> Result<Vec<LocalReport>> {

@@ -2,7 +2,8 @@
 //! reaches one.
 
 use super::{Accelerator, StackTrainer};
-use crate::config::DeviceChoice;
+#[cfg(feature = "gpu")]
+use crate::config::{DeviceChoice, ModelName};
 use crate::train::plan::tests::{CASES, CHANGES, Case, Stack, near, rows, task, train};
 use crate::train::{BatchOrder, BurnModel, LocalModel, LocalReport, LocalTask, Model, Part, Term};
 use burn::module::Module;
@@ -10,25 +11,9 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Int, Tensor};
 
-/// The processor, and the first adapter that there is, software or not.
-///
-/// Where a GPU must be there, `COLLA_REQUIRE_GPU` says so and its absence fails.
+/// Enough for all clients of a test at once.
 fn accelerators() -> Vec<Accelerator> {
-    std::iter::once(Accelerator::processor(256)).chain(adapter()).collect()
-}
-
-fn adapter() -> Option<Accelerator> {
-    if !cfg!(feature = "gpu") {
-        return None;
-    }
-    match Accelerator::open(DeviceChoice::Gpu(Some(0)), 256) {
-        Ok(adapter) => adapter,
-        Err(error) if std::env::var_os("COLLA_REQUIRE_GPU").is_none() => {
-            eprintln!("no test on a GPU: {error}");
-            None
-        }
-        Err(error) => panic!("COLLA_REQUIRE_GPU is set, but {error}"),
-    }
+    Accelerator::all_for_tests(256)
 }
 
 fn train_stack(trainer: &mut dyn StackTrainer, tasks: &[LocalTask<'_>]) -> Vec<(Vec<f32>, LocalReport)> {
@@ -68,6 +53,64 @@ fn a_stack_of_one_equals_the_plan() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn each_term_of_a_local_plan_alone_equals_the_plan() {
+    for accelerator in accelerators() {
+        for case in &CASES {
+            let [model, _] = case.models();
+            let (start, rows, data) = (model.initial_weights(5).unwrap(), rows(), case.data());
+            let [toward, slot] = [6, 7].map(|seed| model.initial_weights(seed).unwrap());
+            let terms: [Term<&[f32]>; 6] = [
+                Term::Prox { mu: 0.5 },
+                Term::ProxToward { mu: 0.5, toward: &toward },
+                Term::Linear { scale: -0.25, slot: &slot },
+                Term::L2 { lambda: 0.1 },
+                Term::ClipGrad { max_norm: 0.1 },
+                Term::LearningRateScale { factor: 0.25 },
+            ];
+            let mut plan = model.trainer(data.clone()).unwrap();
+            let mut stack = model.stack_trainer(data, &accelerator).unwrap();
+            let free = train_stack(&mut *stack, &[task(&start, &rows, 20, |_| ())]).remove(0).0;
+            for term in &terms {
+                let what = format!("{}, {} on {}", case.name, name(term), accelerator.name());
+                for (steps, tolerance) in TOLERANCES {
+                    let task = LocalTask { terms: std::slice::from_ref(term), ..task(&start, &rows, steps, |_| ()) };
+                    let ours = train_stack(&mut *stack, std::slice::from_ref(&task)).remove(0);
+                    agree(&what, &*model, &start, [&ours, &train(&mut *plan, &task)], tolerance);
+                    assert!(steps == 1 || ours.0 != free, "{what}: the term changes nothing");
+                }
+            }
+        }
+    }
+}
+
+fn name(term: &Term<&[f32]>) -> &'static str {
+    match term {
+        Term::Prox { .. } => "prox",
+        Term::ProxToward { .. } => "prox toward a slot",
+        Term::Linear { .. } => "linear",
+        Term::L2 { .. } => "L2",
+        Term::ClipGrad { .. } => "clipping",
+        Term::LearningRateScale { .. } => "learning-rate scale",
+    }
+}
+
+#[test]
+fn weights_stay_where_the_learning_rate_is_zero_clipped_or_not() {
+    for accelerator in accelerators() {
+        let [model, _] = CASES[0].models();
+        let (start, rows) = (model.initial_weights(5).unwrap(), rows());
+        let mut stack = model.stack_trainer(CASES[0].data(), &accelerator).unwrap();
+        let still = |terms| LocalTask { learning_rate: 0.0, terms, ..task(&start, &rows, 3, |_| ()) };
+        let tasks = [still(&[Term::ClipGrad { max_norm: 0.1 }]), still(&[])];
+        assert!(
+            train_stack(&mut *stack, &tasks).iter().all(|(weights, _)| *weights == start),
+            "{}",
+            accelerator.name()
+        );
     }
 }
 
@@ -186,7 +229,7 @@ fn a_users_module_on_a_device_equals_itself_on_the_processor() {
             let slots = [Term::Linear { scale: -0.25, slot: &slope[..] }, Term::ProxToward { mu: 0.1, toward: &slope }];
             let mut alone = model.trainer(data.clone()).unwrap();
             let mut stack = model.stack_trainer(data, &accelerator).unwrap();
-            assert_eq!(stack.capacity(10, true), 1);
+            assert_eq!(stack.capacity(10, true).unwrap(), 1);
             let changed = CHANGES.map(|(name, change)| (name, task(&start, &rows, 8, change)));
             let slots = ("slots", LocalTask { terms: &slots, ..task(&start, &rows, 8, |_| ()) });
             for (change, task) in changed.into_iter().chain([slots]) {
@@ -207,19 +250,57 @@ fn a_users_module_on_a_device_equals_itself_on_the_processor() {
 }
 
 #[test]
-fn a_stack_is_as_large_as_the_memory_allows_and_never_empty() {
+fn a_stack_is_as_large_as_the_memory_allows() {
     let capacity = |case: &Case, memory_mib, batch_size, terms| {
         let [model, _] = case.models();
         let accelerator = Accelerator::processor(memory_mib);
         model.stack_trainer(case.data(), &accelerator).unwrap().capacity(batch_size, terms)
     };
-    let mlp = &CASES[2];
-    // 1,286 weights and 2·15 + 4·(33 + 17 + 10) elements a row: 6·1,286 + 10·270 values of 4 bytes in 32 MiB.
-    assert_eq!(mlp.models()[0].layout().len(), 15 * 33 + 33 + 33 * 17 + 17 + 17 * 10 + 10);
-    assert_eq!(capacity(mlp, 64, 10, false), (32 << 20) / (4 * (6 * 1286 + 2700)));
-    assert!(capacity(mlp, 64, 10, true) < capacity(mlp, 64, 10, false));
-    assert!(capacity(mlp, 64, 100, false) < capacity(mlp, 64, 10, false));
-    assert_eq!(capacity(mlp, 64, usize::MAX, true), 1);
+    let fits = |batch_size, terms| capacity(&CASES[2], 64, batch_size, terms).unwrap();
+    // 1,286 weights and 2·15 + 4·(33 + 17 + 10) elements a row: 6·1,286 + 10·270 values of 4 bytes in 24 MiB.
+    assert_eq!(CASES[2].models()[0].layout().len(), 15 * 33 + 33 + 33 * 17 + 17 + 17 * 10 + 10);
+    assert_eq!(fits(10, false), (24 << 20) / (4 * (6 * 1286 + 2700)));
+    assert!(fits(10, true) < fits(10, false) && fits(100, false) < fits(10, false));
+    assert_eq!(capacity(&CASES[0], 1 << 20, 1, false).unwrap(), 4096, "a launch enumerates no more");
+    // 20,000 rows: 4·(6·1,286 + 20,000·270) bytes are 20.6 MiB, 25,000 are 25.8 MiB of 24, which needs 68.8.
+    assert_eq!(fits(20_000, false), 1);
+    let refused = capacity(&CASES[2], 64, 25_000, false).unwrap_err().to_string();
+    let words = ["`host.device-memory = 64`", "batches of 25000", "about 26 MiB", "at least 69", "train.batch-size"];
+    assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+    assert!(capacity(&CASES[2], 69, 25_000, false).is_ok());
+    // A buffer of the processor holds 128 MiB, which is 1,016,800 rows of 33 values.
+    let refused = capacity(&CASES[2], 1 << 20, 1_016_801, false).unwrap_err().to_string();
+    let words = ["the processor", "batches of 1016801", "buffer of 129 MiB", "hold 128", "--device cpu"];
+    assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+    assert!(capacity(&CASES[2], 1 << 20, 1_016_800, false).is_ok());
+}
+
+/// Buffers that nobody uses any more count as well: the device holds them for the next ones.
+#[cfg(feature = "gpu")]
+#[test]
+#[ignore = "counts all buffers of the process: run it alone"]
+fn training_and_evaluation_keep_to_the_memory_that_they_are_given() {
+    // Each evaluation takes more than one pass.
+    let cases: [(&str, usize, ModelName, &[usize], u32); 2] =
+        [("mlp", 64, ModelName::Mlp, &[200, 200], 2100), ("cnn", 256, ModelName::Cnn, &[], 40)];
+    for (name, memory_mib, model, hidden, evaluated) in cases {
+        let case = Case { name, model, hidden, sample: &[1, 28, 28], classes: 10 };
+        let (model, data, rows) = (case.models()[0].clone(), case.data(), rows());
+        let start = model.initial_weights(5).unwrap();
+        for accelerator in Accelerator::all_for_tests(memory_mib).split_off(1) {
+            let mut stack = model.stack_trainer(data.clone(), &accelerator).unwrap();
+            let clients = stack.capacity(10, true).unwrap();
+            let terms = [Term::ProxToward { mu: 0.5, toward: &start[..] }, Term::ClipGrad { max_norm: 1.0 }];
+            let task = LocalTask { terms: &terms, momentum: 0.9, ..task(&start, &rows, 3, |_| ()) };
+            train_stack(&mut *stack, &vec![task; clients]);
+            let all: Vec<u32> = (0..evaluated).map(|i| i % 100).collect();
+            stack.evaluate(&start, &[(Part::Test, &all)]).unwrap();
+            let usage = accelerator.device.memory_pool_usage().expect("the device counts its buffers");
+            let reserved = usage.bytes_reserved >> 20;
+            println!("{} {clients} clients of {} weights: {reserved} of {memory_mib} MiB", case.name, start.len());
+            assert!(reserved <= memory_mib as u64, "{usage:?}");
+        }
+    }
 }
 
 #[test]
