@@ -324,7 +324,7 @@ fn a_tensor_that_is_not_read_is_named() {
         (two_clients().doubles("loss", &[1.0, 1.0]), "loss"),
         (two_clients().floats("client/1/zz", &[1.0]), "client/1/zz"),
         (two_clients().floats("client/01/a", &[1.0, 1.0]), "client/01/a"),
-        (two_rounds().floats("delta/3/1/zz", &[1.0]), "delta/3/1/zz"),
+        (two_rounds().floats("delta/1/1/zz", &[1.0]), "delta/1/1/zz"),
         (two_clients().floats("root/a", &[1.0, 1.0]).floats("root/b", &[1.0]).floats("root/c", &[1.0]), "root/c"),
     ] {
         file.write(&lab);

@@ -17,18 +17,18 @@ use anyhow::Result;
 /// Errors: `Kind::Config` with the plugin's own words, if a mix or a rule by distances refuses so many rows.
 pub fn rehearse(plugins: &[Plugin], run_seed: u64, layout: &Layout, facts: &RoundFacts, has_root: bool) -> Result<()> {
     let by_distances = |plugin: &Plugin| plugin.manifest().reduce.contains(&Reduce::Gram);
-    let decides = |plugin: &&Plugin| plugin.manifest().has(Role::Mix) || by_distances(plugin);
-    let deciding: Vec<Plugin> = plugins.iter().filter(decides).cloned().collect();
-    if deciding.is_empty() {
+    if !plugins.iter().any(|plugin| plugin.manifest().has(Role::Mix) || by_distances(plugin)) {
         return Ok(());
     }
-    let mut roster = Roster::new(deciding, run_seed, layout)?;
+    let mut roster = Roster::new(plugins.to_vec(), run_seed, layout)?;
     roster.begin(facts)?;
+    let with = |wanted: &dyn Fn(&Plugin) -> bool| -> Vec<usize> {
+        (0..roster.members.len()).filter(|&index| wanted(&roster.members[index].plugin)).collect()
+    };
     // Mixes act before the rule.
-    let (mixes, rules): (Vec<usize>, Vec<usize>) =
-        (0..roster.members.len()).partition(|&index| roster.members[index].has(Role::Mix));
+    let deciding = [with(&|plugin| plugin.manifest().has(Role::Mix)), with(&by_distances)].concat();
     let mut rows = facts.cohort;
-    for index in mixes.into_iter().chain(rules) {
+    for index in deciding {
         let member = &mut roster.members[index];
         member.key_control(facts.round);
         match Decider::new(index).rehearse(member, rows, has_root) {
