@@ -118,8 +118,9 @@ impl Subject {
 /// Examines a WASM plugin, and the native library of the same source if one is given. Naming the library is the approval
 /// to load it, with all rights of this process.
 ///
-/// Errors: [`Kind::Config`] if there is no such file, it is a native library, or the parameters in `spec` are not its. A file that cannot be loaded is no error
-/// here but a broken law. For the library as in [`library`].
+/// Errors: [`Kind::Config`] if there is no such file, it is a native library, or the parameters in `spec` are not its;
+/// for `native` if there is no such file, [`Kind::Usage`] if it is WASM. A file that cannot be loaded is no error here but
+/// a broken law.
 pub fn check(spec: &config::Plugin, native: Option<&Path>) -> Result<Report> {
     let inspected = match plugin::inspect(spec) {
         Ok(inspected) => inspected,

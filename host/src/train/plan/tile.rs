@@ -350,7 +350,7 @@ fn end<S: Simd, A, const R: usize, const V: usize>(
 
 /// As many elements as `values` has of a row of a panel.
 #[inline(always)]
-#[expect(clippy::manual_memcpy, reason = "a copy of the array would keep the sums in memory")]
+#[expect(clippy::manual_memcpy, clippy::needless_range_loop, reason = "anything else would keep the sums in memory")]
 fn store<S: Simd, const V: usize>(simd: S, values: &mut [f32], vectors: [S::f32s; V]) {
     if values.len() == WIDTH {
         let places = S::as_mut_simd_f32s(values).0;
