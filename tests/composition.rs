@@ -132,6 +132,8 @@ fn what_a_method_cannot_stand_beside_is_refused_with_what_to_do() {
         (&["norm-bound", "--plugin", "nnm:f=1"], "`norm-bound` — it requires `no-mix`, but `nnm` mixes the updates"),
         (&["fednova", "--plugin", "bucketing"], "`fednova` — it requires `no-mix`, but `bucketing` mixes the updates"),
         (&["q-fedavg", "--plugin", "nnm:f=1"], "`q-fedavg` — it requires `no-mix`, but `nnm` mixes the updates"),
+        (&["adaptive-clip", "--plugin", "topk"], "`adaptive-clip` — it requires `last-stage`, but `topk` changes"),
+        (&["adaptive-clip", "--plugin", "clip"], "`adaptive-clip` — it requires `last-stage`, but `clip` changes"),
         (&["adaptive-clip", "--plugin", "nnm:f=1"], "`adaptive-clip` — it requires `no-mix`, but `nnm` mixes"),
         (&["dp-gaussian"], "`dp-gaussian` — it requires `norm-bound`, but no stage bounds the norm"),
         (&["dp-gaussian", "--plugin", "clip", "--plugin", "scaffold"], "uploads the vector `delta_c`"),

@@ -254,6 +254,8 @@ pub enum Requirement {
     RootData,
     /// The clients' own updates are aggregated, with weights that the plugin gives them.
     NoMix,
+    /// Updates arrive as the plugin's stage left them.
+    LastStage,
 }
 
 impl Requirement {
@@ -269,6 +271,7 @@ impl Requirement {
             Requirement::NormalisationLayers => "normalisation-layers",
             Requirement::RootData => "root-data",
             Requirement::NoMix => "no-mix",
+            Requirement::LastStage => "last-stage",
         }
     }
 }

@@ -76,6 +76,7 @@ pub fn check_offline(plugins: &[Plugin], has_root: bool) -> Result<()> {
                 Requirement::NormBound => bounding_stage(plugins).err(),
                 Requirement::RootData => (!has_root).then(|| "the file has no `root/<name>`; add these tensors".into()),
                 Requirement::NoMix => mixed(plugins),
+                Requirement::LastStage => followed(plugins),
                 // The first two are seen to by `settle`.
                 Requirement::UniformWeights
                 | Requirement::FixedDenominator
@@ -176,7 +177,17 @@ fn contradiction(requirement: Requirement, plugins: &[Plugin], config: &Config, 
             (federation.root_rows == 0).then(|| "the server has no rows of its own; set `federation.root-rows`".into())
         }
         Requirement::NoMix => mixed(plugins),
+        Requirement::LastStage => followed(plugins),
     }
+}
+
+/// Why an update does not arrive as the stage that requires it left it, if so. Where two require it, one follows the other.
+fn followed(plugins: &[Plugin]) -> Option<String> {
+    let position = plugins.iter().position(|plugin| plugin.manifest().requires.contains(&Requirement::LastStage))?;
+    let compresses = |plugin: &&Plugin| plugin.manifest().has(Role::Compress) && plugin.direction().is_up();
+    let next = plugins[position + 1..].iter().find(|plugin| plugin.manifest().has(Role::Normalize));
+    let name = &next.or_else(|| plugins.iter().find(compresses))?.manifest().name;
+    Some(format!("`{name}` changes the update behind it; leave it out, or put a normalizer first"))
 }
 
 /// Why an aggregate sees mixed rows, if it does: nobody asks for their weights.

@@ -6,8 +6,8 @@
 //! The plugin is the normalizer that clips and the aggregate, in place of `fedavg`, since the count must reach the server:
 //! from the norms of the updates that the server received. A clipped update arrives shorter than C by 2⁻²² of it, and bₖ = 1
 //! below C·(1 − 2⁻²¹); an update that was within these last 5·10⁻⁷ counts as clipped. So nothing may change norms in
-//! between: a compressor that shortens updates (`topk`), or another normalizer behind this one, spoils the count. Server
-//! steps and noise compose freely.
+//! between: a compressor that shortens updates (`topk`), or another normalizer behind this one, would spoil the count and is
+//! refused. Server steps and noise compose freely.
 //!
 //! Privacy: the noisy count is released, too. With `dp-gaussian` at the noise multiplier z_Δ = (z⁻² − (2σ_b)⁻²)^(−½), both
 //! together cost what z alone costs (the paper's Theorem 1); it takes z < 2σ_b. The user gives z_Δ, and the host's ledger
