@@ -12,9 +12,9 @@ use crate::{
 };
 use anyhow::Result;
 
-/// `cohort`: updates of a round, at least 1; `has_root`: whether the server has data of its own.
+/// `facts`: of the first round, with as many clients as each will have; `has_root`: whether the server has data of its own.
 ///
-/// Errors: `Kind::Config` with the plugin's own words, if a mix or a rule by distances refuses so many rows.
+/// Errors: `Kind::Config` with the plugin's own words, if a mix or a rule by distances refuses so many rows; those of new instances and of ROUND_BEGIN.
 pub fn rehearse(plugins: &[Plugin], run_seed: u64, layout: &Layout, facts: &RoundFacts, has_root: bool) -> Result<()> {
     let by_distances = |plugin: &Plugin| plugin.manifest().reduce.contains(&Reduce::Gram);
     if !plugins.iter().any(|plugin| plugin.manifest().has(Role::Mix) || by_distances(plugin)) {
