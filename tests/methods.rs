@@ -1,10 +1,9 @@
 //! The shipped methods do what their papers say: numbers of NumPy versions of the pseudocode, and laws of each method.
 
-use super::support::{Lab, RunDir, small};
-use anyhow::Result;
+use super::support::{Lab, Last, RunDir, small};
 use colla::client::{ClientId, sample};
 use colla::config::Config;
-use colla::record::{Observer, Outcome};
+use colla::record::Outcome;
 use colla::run::Experiment;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -21,16 +20,6 @@ fn read(name: &str) -> Value {
 
 fn numbers(list: &Value) -> Vec<f64> {
     list.as_array().expect("a list").iter().map(|value| value.as_f64().expect("a number")).collect()
-}
-
-#[derive(Default)]
-struct Last(Option<Outcome>);
-
-impl Observer for Last {
-    fn finish(&mut self, outcome: &Outcome) -> Result<()> {
-        self.0 = Some(outcome.clone());
-        Ok(())
-    }
 }
 
 /// The experiment of `make.py`: softmax regression, two of four clients a round; full batches, or epochs of small ones.

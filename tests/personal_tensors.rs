@@ -1,11 +1,10 @@
 //! FedBN: normalisation layers stay with their clients, and everything else is common.
 
-use super::support::{Lab, RunDir, SMALL_NORMED, small};
+use super::support::{Lab, Last, RunDir, SMALL_NORMED, small};
 use super::wat::{OK, planning_plugin};
-use anyhow::Result;
 use colla::config::{self, BatchSize, ClientEvaluation, Config, ModelName, PartitionKind};
 use colla::data::{Dataset, Examples, Features};
-use colla::record::{Observer, Outcome};
+use colla::record::Outcome;
 use colla::run::Experiment;
 use colla::train::{Part, model_from_config, weights_file};
 use colla_plugin_sdk::{Map, Value};
@@ -91,16 +90,6 @@ fn two_plugins_may_not_keep_the_same_tensors() {
     assert!(finished.stderr.contains(words), "{}", finished.stderr);
     let plain = lab.colla(&small(&["--plugin", "first.wasm"]));
     assert!(plain.code == 3 && plain.stderr.contains("`normalisation-layers`"), "{}", plain.stderr);
-}
-
-#[derive(Default)]
-struct Last(Option<Outcome>);
-
-impl Observer for Last {
-    fn finish(&mut self, outcome: &Outcome) -> Result<()> {
-        self.0 = Some(outcome.clone());
-        Ok(())
-    }
 }
 
 /// Digits of so many natural clients; with (a, b) the k-th pair, client k's pixels x become a·x + b.

@@ -1,10 +1,23 @@
 //! Running the binary in a directory of its own, and reading what it left there.
 
+use anyhow::Result;
+use colla::record::{Observer, Outcome};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
+
+/// What a run in this process came to.
+#[derive(Default)]
+pub struct Last(pub Option<Outcome>);
+
+impl Observer for Last {
+    fn finish(&mut self, outcome: &Outcome) -> Result<()> {
+        self.0 = Some(outcome.clone());
+        Ok(())
+    }
+}
 
 /// A scratch directory in which the binary runs; gone at the end of the test.
 pub struct Lab {
