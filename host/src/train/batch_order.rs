@@ -56,14 +56,20 @@ impl<'a> Batches<'a> {
 
     /// The rows of the next step.
     pub fn next_batch(&mut self) -> &[u32] {
+        self.next_two().0
+    }
+
+    /// The rows of the next step, and those of the step after it; the latter are empty where an epoch ends.
+    pub fn next_two(&mut self) -> (&[u32], &[u32]) {
         let steps = steps_per_epoch(self.rows.len(), self.batch_size);
         let (epoch, batch) = (self.step / steps, (self.step % steps) as usize);
         self.step += 1;
         if self.epoch != Some(epoch) {
             self.arrange(epoch);
         }
-        let first = batch * self.batch_size;
-        &self.shuffled[first..self.rows.len().min(first + self.batch_size)]
+        let rest = &self.shuffled[batch * self.batch_size..];
+        let (rows, rest) = rest.split_at(rest.len().min(self.batch_size));
+        (rows, &rest[..rest.len().min(self.batch_size)])
     }
 
     fn arrange(&mut self, epoch: u64) {
@@ -121,6 +127,22 @@ mod tests {
             assert_eq!(sorted, rows);
         }
         assert!(epochs[0] != epochs[1] && epochs[1] != epochs[2] && epochs[0] != rows);
+    }
+
+    #[test]
+    fn the_batch_after_the_next_is_told_within_an_epoch() {
+        let rows = rows(23);
+        let mut batches = Batches::new(order(4, 7), &rows, 10);
+        let told: Vec<[Vec<u32>; 2]> = (0..6)
+            .map(|_| {
+                let (rows, next) = batches.next_two();
+                [rows, next].map(<[u32]>::to_vec)
+            })
+            .collect();
+        assert_eq!(told.iter().map(|[_, next]| next.len()).collect::<Vec<_>>(), [10, 3, 0, 10, 3, 0]);
+        for pair in told.windows(2) {
+            assert!(pair[0][1].is_empty() || pair[0][1] == pair[1][0]);
+        }
     }
 
     #[test]

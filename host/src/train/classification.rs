@@ -90,7 +90,11 @@ fn powers(logits: &[f32], largest: f64) -> [f64; AT_A_TIME] {
     for (power, &z) in powers.iter_mut().zip(logits) {
         *power = f64::from(z) - largest;
     }
-    powers.map(power_of_e)
+    // A loop, since what `map` calls is a function of its own and would not run in the caller's registers.
+    for power in &mut powers {
+        *power = power_of_e(*power);
+    }
+    powers
 }
 
 /// `e^x` for x ≤ 0 within two units in the last place, 0 below −708 (where `f64` runs out of normal numbers), NaN for NaN.

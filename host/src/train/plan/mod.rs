@@ -110,8 +110,8 @@ impl PlanTrainer {
         terms.iter().zip(slots).map(load).collect()
     }
 
-    /// Fills in features and labels of a batch and computes its logits.
-    fn forward(&mut self, part: Part, rows: &[u32], statistics: Statistics) {
+    /// Fills in features and labels of a batch and computes its logits. `next`: rows that will follow.
+    fn forward(&mut self, part: Part, [rows, next]: [&[u32]; 2], statistics: Statistics) {
         let examples = self.data.part(part);
         self.labels.clear();
         self.labels.extend(rows.iter().map(|&row| examples.labels[row as usize]));
@@ -119,14 +119,14 @@ impl PlanTrainer {
         let features = self.network.features(rows.len());
         registers.run(
             #[inline(always)]
-            || examples.features.gather(rows, width, features),
+            || examples.features.gather_before(rows, next, width, features),
         );
         self.network.forward(&self.weights, rows.len(), statistics);
     }
 
-    /// One step; the sum of the losses of its batch.
-    fn step(&mut self, rows: &[u32], update: &Update<'_>) -> f64 {
-        self.forward(Part::Train, rows, Statistics::OfBatch);
+    /// One step; the sum of the losses of its batch. `next`: rows of the step that may follow.
+    fn step(&mut self, [rows, next]: [&[u32]; 2], update: &Update<'_>) -> f64 {
+        self.forward(Part::Train, [rows, next], Statistics::OfBatch);
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let (logits, slopes) = self.network.logits_and_slopes(rows.len());
         let scale = 1.0 / rows.len() as f64;
@@ -166,8 +166,8 @@ impl Trainer for PlanTrainer {
         let mut batches = Batches::new(task.order, task.rows, task.batch_size);
         let mut report = LocalReport::default();
         for _ in 0..task.steps {
-            let rows = batches.next_batch();
-            report.loss += self.step(rows, &update);
+            let (rows, next) = batches.next_two();
+            report.loss += self.step([rows, next], &update);
             report.steps += 1;
             report.examples += rows.len() as u64;
             report.lr_sum += update.learning_rate;
@@ -183,16 +183,22 @@ impl Trainer for PlanTrainer {
         Ok(())
     }
 
-    fn score(&mut self, part: Part, rows: &[u32]) -> Result<Score> {
-        let outputs = self.network.outputs();
+    fn score(&mut self, part: Part, list: &[u32]) -> Result<Score> {
+        let (registers, outputs) = (self.network.registers, self.network.outputs());
         let mut score = Score::default();
-        for rows in rows.chunks(EVALUATION_BATCH) {
-            self.forward(part, rows, Statistics::Running);
+        for (batch, rows) in list.chunks(EVALUATION_BATCH).enumerate() {
+            let next = &list[batch * EVALUATION_BATCH + rows.len()..];
+            self.forward(part, [rows, next], Statistics::Running);
             let (logits, _) = self.network.logits_and_slopes(rows.len());
-            for (logits, &label) in logits.chunks_exact(outputs).zip(&self.labels) {
-                score.loss_sum += on_grid(row_loss(logits, label, None));
-                score.correct += u64::from(is_hit(logits, label));
-            }
+            registers.run(
+                #[inline(always)]
+                || {
+                    for (logits, &label) in logits.chunks_exact(outputs).zip(&self.labels) {
+                        score.loss_sum += on_grid(row_loss(logits, label, None));
+                        score.correct += u64::from(is_hit(logits, label));
+                    }
+                },
+            );
             score.rows += rows.len() as u64;
         }
         Ok(score)
