@@ -1,8 +1,8 @@
 //! Developer commands: `cargo dev plugins` builds the shipped plugins, `--check` proves that the committed files are
 //! what the sources give, `--native` builds the native libraries; plugins in AssemblyScript are built with Node.js, and
-//! `--lang rust` leaves them as they are. `cargo dev miri` runs the unsafe code of plugin calls under Miri. `cargo dev
-//! bench` measures the tasks of `docs/performance.md`, `cargo dev curves` how cost grows; `cargo dev instructions` counts
-//! those of the hot paths; `cargo dev batches` tells other programs what to train on.
+//! `--lang rust` leaves them as they are. `cargo dev miri` and `cargo dev asan` run the unsafe code of plugin calls under
+//! Miri and AddressSanitizer. `cargo dev bench` measures the tasks of `docs/performance.md`, `cargo dev curves` how cost
+//! grows; `cargo dev instructions` counts those of the hot paths; `cargo dev batches` tells other programs what to train on.
 //!
 //! The build is the one that authors use (`colla::plugin::build`), so that the same commit gives the same bytes in every
 //! folder.
@@ -17,10 +17,10 @@ mod bench;
 mod curves;
 #[path = "colla-dev/instructions.rs"]
 mod instructions;
-#[path = "colla-dev/miri.rs"]
-mod miri;
 #[path = "colla-dev/sources.rs"]
 mod sources;
+#[path = "colla-dev/unsafe_code.rs"]
+mod unsafe_code;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -74,6 +74,8 @@ enum Task {
     },
     /// Interpret the unsafe code of the SDK and of the native loader with Miri, which finds undefined behaviour
     Miri,
+    /// Run the tests of the SDK and of the native loader under AddressSanitizer
+    Asan,
     /// Measure the tasks of examples/tasks, beside other programs where they are there, and print tables
     Bench(Box<bench::Arguments>),
     /// Print cohort, rows and batch order of a round as JSON lines, without training
@@ -133,7 +135,8 @@ fn main() -> ExitCode {
             };
             root().and_then(|root| instructions::run(&root, &mode))
         }
-        Task::Miri => root().and_then(|root| miri::run(&root)),
+        Task::Miri => root().and_then(|root| unsafe_code::miri(&root)),
+        Task::Asan => root().and_then(|root| unsafe_code::asan(&root)),
         Task::Bench(arguments) => root().and_then(|root| bench::run(&root, &arguments)),
         Task::Batches(arguments) => batches::run(&arguments),
     };

@@ -34,11 +34,12 @@ struct Piece {
 }
 
 const PIECES: [Piece; 7] = [
-    Piece { name: "train-2nn", prepare: || train(ModelName::Mlp, 4) },
-    Piece { name: "train-cnn", prepare: || train(ModelName::Cnn, 2) },
-    Piece { name: "train-logistic", prepare: || train(ModelName::Logistic, 4) },
-    Piece { name: "evaluate-2nn", prepare: || evaluate(ModelName::Mlp, ROWS) },
-    Piece { name: "evaluate-cnn", prepare: || evaluate(ModelName::Cnn, 50) },
+    Piece { name: "train-2nn", prepare: || train(ModelName::Mlp, 4, 10) },
+    // Callgrind takes a minute for what the processor does in twenty milliseconds.
+    Piece { name: "train-cnn", prepare: || train(ModelName::Cnn, 1, 4) },
+    Piece { name: "train-logistic", prepare: || train(ModelName::Logistic, 4, 10) },
+    Piece { name: "evaluate-2nn", prepare: || evaluate(ModelName::Mlp, 60) },
+    Piece { name: "evaluate-cnn", prepare: || evaluate(ModelName::Cnn, 6) },
     Piece { name: "grid-sum", prepare: grid_sum },
     Piece { name: "plugin-weigh", prepare: weigh },
 ];
@@ -139,8 +140,7 @@ fn model(name: ModelName, data: &Dataset) -> Result<Arc<dyn Model>> {
     model_from_config(&config::Model { name, hidden, init: None }, data)
 }
 
-/// Steps with batches of 10.
-fn train(name: ModelName, steps: u64) -> Result<Work> {
+fn train(name: ModelName, steps: u64, batch_size: usize) -> Result<Work> {
     let data = data()?;
     let model = model(name, &data)?;
     let (start, rows): (Vec<f32>, Vec<u32>) = (model.initial_weights(1)?, (0..ROWS).collect());
@@ -151,7 +151,7 @@ fn train(name: ModelName, steps: u64) -> Result<Work> {
             start: &start,
             rows: &rows,
             steps,
-            batch_size: 10,
+            batch_size,
             learning_rate: 0.01,
             momentum: 0.0,
             weight_decay: 0.0,
