@@ -116,7 +116,10 @@ fn find(folder: &Path, half: &str, content: &str, kind: &str) -> Result<PathBuf>
     let candidates =
         ["", ".gz"].iter().flat_map(|end| names.iter().map(move |name| folder.join(format!("{name}{end}"))));
     candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        let message = format!("neither `{}` nor `{}` is there, with or without .gz", names[0], names[1]);
+        let message = format!(
+            "neither `{}` nor `{}` is there, with or without .gz; name the folder that holds the four IDX files",
+            names[0], names[1]
+        );
         Fault::new(Kind::Data, format!("data directory `{}`: {message}", folder.display()))
     })
 }

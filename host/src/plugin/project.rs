@@ -113,7 +113,9 @@ pub struct Built {
 pub fn build_project(folder: &Path, target: Option<&Path>) -> Result<Built> {
     let no_project =
         |problem: String| Fault::new(Kind::Config, format!("building the plugin in `{}`: {problem}", folder.display()));
-    let root = folder.canonicalize().map_err(|error| no_project(format!("the folder cannot be read: {error}")))?;
+    let root = folder.canonicalize().map_err(|error| {
+        no_project(format!("the folder cannot be read: {error}; name one that `colla-host plugin new` wrote"))
+    })?;
     let read = |place: &str| {
         fs::read_to_string(root.join(place)).map_err(|error| {
             let advice = "name a folder that `colla-host plugin new` wrote";

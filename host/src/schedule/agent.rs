@@ -99,7 +99,7 @@ impl Agent {
             Collect::Sum(_) => self.spec.update_bound as f32,
             Collect::Rows(_) | Collect::Keep(_) => f32::MAX,
         };
-        self.check("local training", bound)?;
+        self.check("local training", bound, job.weights)?;
         let base = local_task(&self.spec, job, task, job.weights, &[]);
         self.side.train_personal(self.trainer.as_mut(), &self.spec, &base, job, task, &mut slots)?;
         // Vectors are always summed.
@@ -112,7 +112,7 @@ impl Agent {
             // Zeros, whatever the stages made of them.
             tensors.clear(&mut self.update);
         }
-        self.check("the stages", bound)?;
+        self.check("the stages", bound, job.weights)?;
         let vector_bytes = self.side.transfer(&mut self.stages, &upload, vector_bound)?;
         match job.collect {
             Collect::Sum(grid) => {
@@ -142,7 +142,7 @@ impl Agent {
     /// The server's own client trains plainly, and its update passes the normalizers alone, since it does not travel.
     fn own_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>, local: LocalReport) -> Result<ClientReport> {
         self.subtract(job.weights);
-        self.check("local training", f32::MAX)?;
+        self.check("local training", f32::MAX, job.weights)?;
         self.stages.normalize(&mut self.update, job.round)?;
         if let Collect::Keep(kept) = job.collect {
             kept.put(task.slot, &self.update)?;
@@ -169,7 +169,7 @@ impl Agent {
     }
 
     /// A client that diverged stops the run: dropping it silently would bias the result.
-    fn check(&self, after: &str, bound: f32) -> Result<()> {
+    fn check(&self, after: &str, bound: f32, received: &[f32]) -> Result<()> {
         // A comparison with what is not a number is false. Blocks without an early end are compared in vectors.
         let fits = |block: &[f32]| block.iter().fold(true, |fits, x| fits & (x.abs() <= bound));
         if self.update.chunks(64).all(fits) {
@@ -187,6 +187,14 @@ impl Agent {
             )
         } else {
             (value.to_string(), "lower `train.learning-rate`")
+        };
+        // Whoever starts from huge weights is not to blame for what becomes of them.
+        let largest = received.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()));
+        let remedy = match largest > self.spec.update_bound as f32 {
+            true => {
+                format!("the weights that it received hold {largest:e} already: look at what the server made of them")
+            }
+            false => remedy.into(),
         };
         Err(Fault::new(
             Kind::Diverged,
