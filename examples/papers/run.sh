@@ -3,7 +3,7 @@
 #
 #   examples/papers/run.sh [--data FOLDER] [--host COLLA_HOST] [--out DIR] [TABLE]...
 #
-# TABLE: heart-disease optdigits robust fedprox qsgd mcmahan; default: all of them. cnn, McMahan's CNN, only if named.
+# TABLE: heart-disease optdigits robust fedprox stragglers qsgd mcmahan; default: all of them. cnn, McMahan's CNN, only if named.
 # FOLDER: MNIST's four IDX files, which all tables but the first two need.
 # COLLA_HOST: the binary; default: the one on the path. DIR: where the runs go; default: runs/papers.
 # Every command is printed. A run that is complete in DIR is not run again, so the script may be stopped and started.
@@ -19,11 +19,11 @@ while [ $# -gt 0 ]; do
       [ $# -ge 2 ] || fail "$1 needs a value"
       case $1 in --data) mnist=$2 ;; --host) host=$2 ;; --out) out=$2 ;; esac
       shift 2 ;;
-    heart-disease | optdigits | robust | fedprox | qsgd | mcmahan | cnn) tables+=("$1"); shift ;;
-    *) fail "unknown table or option $1; tables: heart-disease optdigits robust fedprox qsgd mcmahan cnn" ;;
+    heart-disease | optdigits | robust | fedprox | stragglers | qsgd | mcmahan | cnn) tables+=("$1"); shift ;;
+    *) fail "unknown table or option $1; tables: heart-disease optdigits robust fedprox stragglers qsgd mcmahan cnn" ;;
   esac
 done
-[ ${#tables[@]} -gt 0 ] || tables=(heart-disease optdigits robust fedprox qsgd mcmahan)
+[ ${#tables[@]} -gt 0 ] || tables=(heart-disease optdigits robust fedprox stragglers qsgd mcmahan)
 host=$(command -v "$host") || fail "no such program: $host; give the path of the binary with --host"
 configs=$(dirname "$0")
 
@@ -105,11 +105,15 @@ heart_disease() {
 }
 
 optdigits() {
+  local late=(--set stragglers.share=0.9)
   local mild=(--set partition.alpha=0.5 --set train.local-epochs=1)
   local iid=(--set partition.kind=iid --set federation.fraction-train=1.0 --set train.local-epochs=1 --set train.batch-size=32)
   for seed in $(seq 1 20); do
     run fedavg "$seed" optdigits.toml
     run scaffold "$seed" optdigits.toml --plugin scaffold
+    run late,dropped "$seed" optdigits.toml "${late[@]}" --set stragglers.work=dropped
+    run late,mu=0 "$seed" optdigits.toml "${late[@]}"
+    run late,mu=0.1 "$seed" optdigits.toml "${late[@]}" --plugin fedprox:mu=0.1
     run fedavg,alpha=0.5,E=1 "$seed" optdigits.toml "${mild[@]}"
     run scaffold,alpha=0.5,E=1 "$seed" optdigits.toml "${mild[@]}" --plugin scaffold
     for model in logistic mlp; do
@@ -117,7 +121,7 @@ optdigits() {
       run "iid,$model" "$seed" optdigits.toml "${iid[@]}" --set partition.num-clients=10 --set model.name=$model
     done
   done
-  for name in fedavg scaffold fedavg,alpha=0.5,E=1 scaffold,alpha=0.5,E=1; do figure $name last=10; done
+  for name in fedavg scaffold late,dropped late,mu=0 late,mu=0.1 fedavg,alpha=0.5,E=1 scaffold,alpha=0.5,E=1; do figure $name last=10; done
   for name in central,logistic central,mlp iid,logistic iid,mlp; do figure $name last=1; done
 }
 
@@ -147,15 +151,31 @@ fedprox() {
   for name in logistic logistic,pixels/255; do figure $name last=10; done
 }
 
+stragglers() {
+  need_mnist
+  local dropped=(--set stragglers.work=dropped) names=()
+  for share in 0.0 0.9; do
+    local late=(--set train.local-epochs=10 --set "stragglers.share=$share")
+    for seed in 1 2 3 4 5; do
+      run "fedavg,$share" "$seed" fedprox-mnist.toml "${late[@]}" "${dropped[@]}"
+      for mu in 0 1 2; do run "mu=$mu,$share" "$seed" fedprox-mnist.toml "${late[@]}" --plugin fedprox:mu=$mu; done
+    done
+    names+=("fedavg,$share" "mu=0,$share" "mu=1,$share" "mu=2,$share")
+  done
+  for name in "${names[@]}"; do figure "$name" last=20; done
+}
+
 qsgd() {
   need_mnist
   local control=(--set train.batch-size=128 --rounds 60)
   for seed in 1 2 3; do
-    run none "$seed" qsgd.toml
-    run qsgd "$seed" qsgd.toml --plugin qsgd:bits=8
     run none,B=128 "$seed" qsgd.toml "${control[@]}"
     run qsgd,B=128 "$seed" qsgd.toml "${control[@]}" --plugin qsgd:bits=8
     run topk,B=128 "$seed" qsgd.toml "${control[@]}" --plugin topk:ratio=0.1
+  done
+  for seed in 1 2 3; do
+    run none "$seed" qsgd.toml
+    run qsgd "$seed" qsgd.toml --plugin qsgd:bits=8
   done
   for name in none qsgd; do figure $name last=1; figure $name last=10; done
   for name in none,B=128 qsgd,B=128 topk,B=128; do figure $name last=10; done
