@@ -24,5 +24,6 @@ mod published;
 mod requirements;
 mod run_directory;
 mod stages;
+mod stragglers;
 mod support;
 mod wat;

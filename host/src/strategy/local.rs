@@ -39,7 +39,9 @@ pub enum Length {
 impl std::fmt::Display for Length {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Length::Epochs(1) => f.write_str("1 epoch"),
             Length::Epochs(epochs) => write!(f, "{epochs} epochs"),
+            Length::Steps(1) => f.write_str("1 step"),
             Length::Steps(steps) => write!(f, "{steps} steps"),
         }
     }

@@ -12,12 +12,20 @@ use crate::{
 };
 use anyhow::Result;
 
-/// `facts`: of the first round, with as many clients as each will have; `has_root`: whether the server has data of its own.
+/// `facts`: of the first round, with as many clients as each will have; `arriving`: how many of their updates will arrive;
+/// `has_root`: whether the server has data of its own.
 ///
 /// Errors: `Kind::Config` with the plugin's own words, if a mix or a rule by distances refuses so many rows; those of new instances and of ROUND_BEGIN.
-pub fn rehearse(plugins: &[Plugin], run_seed: u64, layout: &Layout, facts: &RoundFacts, has_root: bool) -> Result<()> {
+pub fn rehearse(
+    plugins: &[Plugin],
+    run_seed: u64,
+    layout: &Layout,
+    facts: &RoundFacts,
+    arriving: usize,
+    has_root: bool,
+) -> Result<()> {
     let by_distances = |plugin: &Plugin| plugin.manifest().reduce.contains(&Reduce::Gram);
-    if !plugins.iter().any(|plugin| plugin.manifest().has(Role::Mix) || by_distances(plugin)) {
+    if arriving == 0 || !plugins.iter().any(|plugin| plugin.manifest().has(Role::Mix) || by_distances(plugin)) {
         return Ok(());
     }
     let mut roster = Roster::new(plugins.to_vec(), run_seed, layout)?;
@@ -27,7 +35,7 @@ pub fn rehearse(plugins: &[Plugin], run_seed: u64, layout: &Layout, facts: &Roun
     };
     // Mixes act before the rule.
     let deciding = [with(&|plugin| plugin.manifest().has(Role::Mix)), with(&by_distances)].concat();
-    let mut rows = facts.cohort;
+    let mut rows = arriving;
     for index in deciding {
         let member = &mut roster.members[index];
         member.key_control(facts.round);
