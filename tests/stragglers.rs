@@ -68,7 +68,14 @@ fn of_two_epochs_a_straggler_does_one_whatever_the_method() {
 #[test]
 fn a_straggler_does_the_epochs_that_were_drawn_for_it() {
     let lab = Lab::new();
-    let one = ["--set", "partition.num-clients=1", "--set", "federation.fraction-train=1.0", "--rounds", "1"];
+    let one = [
+        "--set",
+        "partition.num-clients=1",
+        "--set",
+        "federation.fraction-train=1.0",
+        "--set",
+        "federation.num-server-rounds=1",
+    ];
     let drawn = |seed: u64, whole: u64| {
         let settings = Stragglers { share: 1.0, work: StragglerWork::Kept };
         Late::draw(Some(&settings), seed, 1, &[ClientId(0)]).done(ClientId(0), whole).expect("something is left out")
@@ -93,7 +100,7 @@ fn a_straggler_does_the_epochs_that_were_drawn_for_it() {
 #[test]
 fn what_is_dropped_leaves_no_trace_but_the_bytes_that_went_down() {
     let lab = Lab::new();
-    let start = lab.weights("start", &small(&["--rounds", "0"]));
+    let start = lab.weights("start", &small(&["--set", "federation.num-server-rounds=0"]));
     for (index, method) in METHODS.iter().enumerate() {
         let all_late = run(&lab, &format!("late-{index}"), &small(method), &late(1.0, "dropped"));
         assert_eq!(all_late.summary()["weights_blake3"], start, "{method:?}");
@@ -114,6 +121,7 @@ fn sites(csv: &Path, clients: usize) -> Vec<String> {
         "partition.kind=\"natural\"".into(),
         "model.name=\"logistic\"".into(),
         "train.batch-size=\"full\"".into(),
+        "train.shuffle=false".into(),
         format!("train.local-epochs={}", 1 + clients),
         "federation.fraction-train=1.0".into(),
         "federation.num-server-rounds=1".into(),
@@ -135,7 +143,8 @@ fn a_round_without_the_stragglers_is_one_of_the_other_clients_alone() {
             let is_test = line.split(',').nth(1) != Some("train");
             is_test || arriving.iter().any(|client| line.starts_with(&format!("site{client},")))
         };
-        let others = lab.write(&format!("others-{seed}.csv"), text.lines().filter(is_there).collect::<Vec<_>>().join("\n"));
+        let others =
+            lab.write(&format!("others-{seed}.csv"), text.lines().filter(is_there).collect::<Vec<_>>().join("\n"));
         let seed = seed.to_string();
         for method in [&["--seed", &seed][..], &["--seed", &seed, "--plugin", "median"]] {
             let weights = |name: &str, csv: &Path, stragglers: &[String]| {
@@ -160,9 +169,14 @@ fn results_depend_neither_on_threads_nor_on_the_rounds_that_follow() {
         };
         let (one, four) = (run("1", &["--set", "host.threads=1"]), run("4", &["--set", "host.threads=4"]));
         assert_eq!(one.weights(), four.weights(), "{work}");
-        let short = run("short", &["--rounds", "2"]);
+        let short = run("short", &["--set", "federation.num-server-rounds=2"]);
+        assert_eq!(short.metrics().len(), 3);
         for (long, short) in one.metrics().iter().zip(short.metrics()) {
-            assert_eq!((&long["test_loss"], &long["stragglers"]), (&short["test_loss"], &short["stragglers"]), "{work}");
+            assert_eq!(
+                (&long["test_loss"], &long["stragglers"]),
+                (&short["test_loss"], &short["stragglers"]),
+                "{work}"
+            );
         }
         assert_eq!(column(&one, "clients"), if work == "kept" { [6; 3] } else { [3; 3] });
     }

@@ -83,7 +83,9 @@ mod tests {
 
     #[test]
     fn the_nearest_whole_number_of_a_cohort_is_late() {
-        for (share, cohort, late) in [(0.9, 10, 9), (0.35, 10, 4), (0.29, 50, 15), (0.5, 5, 3), (0.04, 10, 0), (1.0, 7, 7)] {
+        for (share, cohort, late) in
+            [(0.9, 10, 9), (0.35, 10, 4), (0.29, 50, 15), (0.5, 5, 3), (0.04, 10, 0), (1.0, 7, 7)]
+        {
             let settings = settings(share, StragglerWork::Dropped);
             assert_eq!(count(&settings, cohort), late, "{share} of {cohort}");
             assert_eq!(arriving(Some(&settings), cohort), cohort - late);
