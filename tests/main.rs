@@ -12,6 +12,7 @@ mod conformance;
 mod determinism;
 mod forms;
 mod hostile_plugins;
+mod label_flip;
 mod laws;
 mod layering;
 mod methods;

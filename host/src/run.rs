@@ -14,7 +14,7 @@ use crate::{
     evaluate::{self, Whose},
     executor::Executor,
     partition::{self, Partition},
-    plugin::{Need, Origin, Plugin},
+    plugin::{AttackedPart, Need, Origin, Plugin},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo, Spread},
     schedule::{AgentSpec, ClientReport, DeviceEngine, Engine, RoundJob, SequentialEngine, ThreadedEngine},
     stages::Downlink,
@@ -25,10 +25,12 @@ use crate::{
         client_slots::ClientPlugins,
         facts::{ClientRow, RoundFacts},
         grid::Grid,
+        hostile::Hostile,
         kept::Storage,
         ledger::Accounting,
+        local::Trainee,
         post::Posts,
-        rehearsal::rehearse,
+        rehearsal::{rehearse, rehearse_attack},
         select::Selector,
         server_step::ServerStep,
         vectors::VectorRule,
@@ -40,7 +42,7 @@ use anyhow::Result;
 use colla_plugin_sdk::Map;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tasks::{batch_size, client_state, plan, planned, root_rows, root_task, trained, weighted};
+use tasks::{Circumstances, batch_size, client_state, plan, planned, root_rows, root_task, trained, weighted};
 
 /// Above this many clients the report shows no partition heat map.
 const MAX_CLIENTS_SHOWN: usize = 5_000;
@@ -56,6 +58,7 @@ struct Run<'a> {
     kernel: String,
     accelerator: Option<Accelerator>,
     roster: Roster,
+    hostile: Option<Hostile>,
     selector: Option<Selector>,
     downlink: Option<Downlink>,
     aggregator: Aggregator,
@@ -126,7 +129,9 @@ impl<'a> Run<'a> {
             (None, 1) => Box::new(SequentialEngine::new(&spec)?),
             (None, _) => Box::new(ThreadedEngine::new(&spec, executor.clone())?),
         };
-        let attack = Attack::new(&roster, config.attack.as_ref(), num_clients, config.seed, layout)?;
+        let hostile = Hostile::new(&roster, config.attack.as_ref(), num_clients, config.seed)?;
+        let replaces = |hostile: &&Hostile| hostile.attacks(AttackedPart::Updates);
+        let attack = hostile.as_ref().filter(replaces).map(|hostile| Attack::new(hostile.clone(), config.seed, layout));
         let settings = Settings {
             storage: Storage { memory_bytes: (config.host.update_memory as u64) << 20, folder: scratch.clone() },
             has_root: config.federation.root_rows > 0,
@@ -138,6 +143,13 @@ impl<'a> Run<'a> {
         if !first.poisson {
             let arriving = stragglers::arriving(config.stragglers.as_ref(), first.cohort);
             rehearse(plugins, config.seed, layout, &first, arriving, config.federation.root_rows > 0)?;
+        }
+        let misleads = |hostile: &&Hostile| hostile.attacks(AttackedPart::Training);
+        let misled = hostile.as_ref().filter(misleads).and_then(|hostile| Some((hostile, hostile.clients().next()?)));
+        if let Some((hostile, client)) = misled {
+            let num_examples = partition.train.client(client.index()).len();
+            let trainee = Trainee { round: 1, client, num_examples, num_classes: data.num_classes };
+            rehearse_attack(plugins, config.seed, layout, &first, hostile, trainee)?;
         }
         Ok(Run {
             engine,
@@ -163,6 +175,7 @@ impl<'a> Run<'a> {
             partition,
             executor,
             roster,
+            hostile,
             client_accuracy: Vec::new(),
             personal_accuracy: Vec::new(),
             has_personal,
@@ -189,7 +202,14 @@ impl<'a> Run<'a> {
         self.roster.begin(&facts)?;
         let late = Late::draw(self.config.stragglers.as_ref(), self.config.seed, round, &asked);
         let cohort = late.arriving(&asked);
-        let tasks = plan(self.config, &self.partition, &mut self.roster, round, &cohort, &late)?;
+        let circumstances = Circumstances {
+            config: self.config,
+            partition: &self.partition,
+            num_classes: self.experiment.data.num_classes,
+            hostile: self.hostile.as_ref(),
+            round,
+        };
+        let tasks = plan(&circumstances, &mut self.roster, &cohort, &late)?;
         let clients: Vec<ClientRow> = tasks.iter().map(|task| planned(task, self.config.train.learning_rate)).collect();
         let weights = self.aggregator.weigh(&mut self.roster, round, &clients)?;
         let bound = self.config.federation.update_bound;
@@ -234,7 +254,7 @@ impl<'a> Run<'a> {
 
         let mut record = self.record(round, train_seconds, &received.reports, &asked);
         record.stragglers = self.config.stragglers.map(|_| late.count() as u64);
-        record.attackers = aggregated.attackers.map(|count| count as u64);
+        record.attackers = self.hostile.as_ref().map(|hostile| hostile.count(&cohort) as u64);
         if let Some(selector) = &mut self.selector {
             selector.remember(round, received.reports.iter().map(|report| (report.client, report.local.loss)));
         }
@@ -294,13 +314,7 @@ impl<'a> Run<'a> {
         weights + (slots * plain + self.roster.broadcast_bytes()) * clients
     }
 
-    fn record(
-        &mut self,
-        round: u64,
-        train_seconds: f64,
-        reports: &[ClientReport],
-        asked: &[ClientId],
-    ) -> RoundRecord {
+    fn record(&mut self, round: u64, train_seconds: f64, reports: &[ClientReport], asked: &[ClientId]) -> RoundRecord {
         let examples: u64 = reports.iter().map(|r| r.local.examples).sum();
         let loss: f64 = reports.iter().map(|r| r.local.loss * r.local.examples as f64).sum();
         RoundRecord {

@@ -14,27 +14,37 @@ use crate::{
         Roster,
         client_slots::ClientPlugins,
         facts::{ClientRow, TrainedRow},
-        local::{self, Length, LocalPlan, PersonalPhase},
+        hostile::Hostile,
+        local::{self, Length, LocalPlan, PersonalPhase, Trainee},
         vectors::VectorWeights,
     },
     train,
 };
 use anyhow::Result;
 
+/// What the plans of a round depend on, besides plugins and clients.
+pub(super) struct Circumstances<'a> {
+    pub config: &'a Config,
+    pub partition: &'a Partition,
+    pub num_classes: usize,
+    pub hostile: Option<&'a Hostile>,
+    pub round: u64,
+}
+
 /// Tasks of the cohort, in its order, not weighed yet. Clients that are late do less in the uploaded phase.
 ///
 /// Errors: those of the plugins that plan; `Kind::Config` for a late client that cannot do less than its plan says.
 pub(super) fn plan<'a>(
-    config: &Config,
-    partition: &'a Partition,
+    circumstances: &Circumstances<'a>,
     roster: &mut Roster,
-    round: u64,
     cohort: &[ClientId],
     late: &Late,
 ) -> Result<Vec<ClientTask<'a>>> {
+    let &Circumstances { config, partition, num_classes, hostile, round } = circumstances;
     let task = |(slot, &client): (usize, &ClientId)| {
         let rows = partition.train.client(client.index());
-        let LocalPlan { upload, own_tensors, personal } = local::plan(roster, round, client, rows.len())?;
+        let trainee = Trainee { round, client, num_examples: rows.len(), num_classes };
+        let LocalPlan { upload, own_tensors, personal, relabel } = local::plan(roster, hostile, trainee)?;
         let length = done(late, client, upload.length.unwrap_or_else(|| configured(&config.train)))?;
         let (batch_size, steps) = steps(&config.train, length, rows.len());
         let personal = personal.into_iter().map(|PersonalPhase { slot, stream, phase }| {
@@ -44,9 +54,19 @@ pub(super) fn plan<'a>(
         });
         let (weight, vector_weights) = (0.0, Vec::new());
         let (terms, personal) = (upload.terms, personal.collect());
-        let task =
-            ClientTask { slot, client, rows, steps, batch_size, terms, own_tensors, personal, weight, vector_weights };
-        Ok(task)
+        Ok(ClientTask {
+            slot,
+            client,
+            rows,
+            steps,
+            batch_size,
+            terms,
+            relabel,
+            own_tensors,
+            personal,
+            weight,
+            vector_weights,
+        })
     };
     cohort.iter().enumerate().map(task).collect()
 }
@@ -106,6 +126,7 @@ pub(super) fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> Cl
         steps,
         batch_size,
         terms: Vec::new(),
+        relabel: None,
         own_tensors: None,
         personal: Vec::new(),
         weight: 0.0,

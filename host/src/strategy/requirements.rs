@@ -7,7 +7,7 @@
 use crate::{
     config::{self, Config, Sampling},
     error::{Fault, Kind},
-    plugin::{Manifest, NoiseMechanism, NormEffect, ParameterType, Plugin, Reduce, Requirement, Role},
+    plugin::{AttackedPart, Manifest, NoiseMechanism, NormEffect, ParameterType, Plugin, Reduce, Requirement, Role},
     train::Layout,
 };
 use anyhow::Result;
@@ -224,7 +224,9 @@ fn mixed(plugins: &[Plugin]) -> Option<String> {
 pub fn bounding_stage(plugins: &[Plugin]) -> Result<usize, String> {
     let with = |role: Role| plugins.iter().enumerate().filter(move |(_, plugin)| plugin.manifest().has(role));
     for role in [Role::Attack, Role::Mix] {
-        if let Some((_, plugin)) = with(role).next() {
+        // What hostile clients train passes the stages like every update; what they send in its place does not.
+        let acts_behind = |plugin: &Plugin| role == Role::Mix || plugin.manifest().attacks(AttackedPart::Updates);
+        if let Some((_, plugin)) = with(role).find(|(_, plugin)| acts_behind(plugin)) {
             let name = &plugin.manifest().name;
             return Err(format!(
                 "`{name}` plays the role {} behind the stage that bounds it; leave it out",
