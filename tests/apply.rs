@@ -336,6 +336,13 @@ fn a_tensor_that_is_not_read_is_named() {
 }
 
 #[test]
+fn an_attack_on_training_is_refused() {
+    let lab = Lab::new();
+    two_clients().whole("attackers", &[1]).write(&lab);
+    refused(&lab, &["label-flip"], 3, &["plugin `label-flip` — it changes how hostile clients train"]);
+}
+
+#[test]
 fn a_compressor_of_the_downlink_is_refused() {
     let lab = Lab::new();
     two_clients().write(&lab);

@@ -8,7 +8,7 @@ use super::wat::{
 use colla_plugin_sdk::Map;
 use serde_json::Value;
 
-const SHIPPED: [&str; 53] = [
+const SHIPPED: [&str; 54] = [
     "fedavg",
     "fedavg-rows",
     "q-fedavg",
@@ -62,6 +62,7 @@ const SHIPPED: [&str; 53] = [
     "ipm",
     "gaussian",
     "scale",
+    "label-flip",
 ];
 const CODEC: &str = r#","max_encoded":{"num":4,"den":1,"plus":16}"#;
 
@@ -192,6 +193,27 @@ fn a_rule_that_decides_for_the_first_row_or_not_at_all_breaks_its_laws() {
     breaks(decider("mix", "", 1, &first), "order", "rows in the order [6, 5, 4, 3, 2, 1, 0]");
     // Row 0 out of row 0 in, all others zero: not the same for the other rows.
     breaks(decider("mix", "", 7, &first), "order", "rows in the order [6, 5, 4, 3, 2, 1, 0]");
+}
+
+#[test]
+fn an_attack_on_training_must_plan_for_some_number_of_classes() {
+    let relabel = |labels: &[i64]| {
+        let labels: Vec<colla_plugin_sdk::Value> = labels.iter().map(|&label| label.into()).collect();
+        let phase = Map::new().with("terms", vec![Map::new().with("term", "relabel").with("labels", labels).into()]);
+        Map::new().with("phases", vec![phase.into()])
+    };
+    let attack = |labels: &[i64]| {
+        let manifest = manifest("attack", ",\"attacks\":[\"training\"]");
+        super::wat::replying_plugin(&manifest, &[(colla_plugin_sdk::abi::op::ATTACK_BEGIN, relabel(labels))], OK)
+    };
+    // The same two labels, however many classes there are.
+    breaks(attack(&[1, 0]), "finite", "names 2 classes; the data have 10");
+    breaks(attack(&[2, 0]), "finite", "is 2; it must be from 0 to 1");
+    let lab = Lab::new();
+    let refuses_two = lab.colla(&["plugin", "check", "label-flip:flip=targeted,source=5,target=3"]);
+    assert_eq!(refuses_two.code, 0, "{}", refuses_two.stdout);
+    let refuses_all = lab.colla(&["plugin", "check", "label-flip:flip=targeted,source=3,target=3"]);
+    assert_eq!(refuses_all.code, 6, "{}", refuses_all.stdout);
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn an_attack_needs_attackers_and_attackers_an_attack() {
     write_server_side(&lab);
     for (arguments, words) in [
         (vec!["--plugin", "flip.wasm"], "nobody is hostile"),
-        (vec!["--set", "attack.fraction=0.2"], "no plugin says what they send"),
+        (vec!["--set", "attack.fraction=0.2"], "no plugin says what they do"),
         (vec!["--plugin", "flip.wasm", "--set", "attack.clients=[20]"], "names client 20"),
         (vec!["--plugin", "flip.wasm", "--set", "attack.fraction=0.04"], "of 20 clients that is nobody"),
     ] {

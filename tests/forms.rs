@@ -59,6 +59,7 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
         "ipm:epsilon=1.5",
         "gaussian:sd=0.1,mode=add",
         "scale",
+        "label-flip:flip=targeted,source=3,target=7",
     ] {
         let (name, parameters) = plugin.split_once(':').unwrap_or((plugin, ""));
         let (path, hash) = native(name);
@@ -67,7 +68,7 @@ fn every_shipped_plugin_gives_the_same_bytes_as_wasm_and_native() {
         // What the plugin needs beside itself.
         let others: &[&str] = match name {
             "dp-gaussian" | "dp-tree" => &["--plugin", "clip:norm=0.7"],
-            "sign-flip" | "alie" | "ipm" | "gaussian" | "scale" => &["--set", "attack.fraction=0.3"],
+            "sign-flip" | "alie" | "ipm" | "gaussian" | "scale" | "label-flip" => &["--set", "attack.fraction=0.3"],
             "fltrust" => &["--set", "federation.root-rows=50"],
             // Ten clients a round.
             "bulyan" => &["--set", "federation.fraction-train=0.5"],

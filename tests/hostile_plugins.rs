@@ -114,6 +114,21 @@ fn an_attack_that_sends_nothing_or_no_numbers_is_named() {
 }
 
 #[test]
+fn an_attack_on_training_whose_plan_cannot_be_followed_is_named() {
+    let hostile = ["--set", "attack.fraction=1"];
+    let attack = |labels: &[i64]| {
+        let labels: Vec<Value> = labels.iter().map(|&label| Value::I64(label)).collect();
+        let term = Map::new().with("term", "relabel").with("labels", labels);
+        let phase = Map::new().with("terms", vec![Value::Map(term)]);
+        let plan = Map::new().with("phases", vec![Value::Map(phase)]);
+        replying_plugin(&manifest("attack", ",\"attacks\":[\"training\"]"), &[(op::ATTACK_BEGIN, plan)], OK)
+    };
+    check_with(attack(&[1, 0]), &hostile, &["ATTACK_BEGIN", "names 2 classes; the data have 10"]);
+    let beyond = attack(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 10]);
+    check_with(beyond, &hostile, &["ATTACK_BEGIN", "is 10; it must be from 0 to 9"]);
+}
+
+#[test]
 fn a_post_stage_that_returns_nan_is_named() {
     check(plugin(&manifest("post", ""), OK, FILL_NAN), &["APPLY", "NaN"]);
 }

@@ -109,6 +109,7 @@ fn task<'a>(start: &'a [f32], rows: &'a [u32]) -> LocalTask<'a> {
         momentum: 0.0,
         weight_decay: 0.0,
         terms: &[],
+        relabel: None,
         order: BatchOrder { seed: 1, round: 1, client: 1, phase: 0, steps_before: None, shuffle: true },
     }
 }

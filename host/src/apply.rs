@@ -23,6 +23,7 @@ use crate::{
         aggregate::{Aggregator, Arrived, Collect, Settings},
         attack::Attack,
         facts::{ClientRow, RoundFacts, TrainedRow},
+        hostile::Hostile,
         kept::Storage,
         post::Posts,
         server_step::ServerStep,
@@ -75,6 +76,7 @@ pub struct Applied {
 
 /// The parts of a round that need no training.
 struct Server<'a> {
+    hostile: Option<Hostile>,
     updates: &'a Updates,
     options: &'a Options,
     executor: Executor,
@@ -127,11 +129,11 @@ impl<'a> Server<'a> {
         if let Some(clients) = updates.rounds.first() {
             roster.check_norm_bound(&facts(1, clients.len()), layout)?;
         }
-        let attack = match (roster.position_of(Role::Attack), &updates.attackers) {
+        let hostile = match (roster.position_of(Role::Attack), &updates.attackers) {
             (None, _) => None,
             (Some(index), Some(attackers)) => {
-                let hostile = attackers.iter().map(|&id| ClientId(id as u32)).collect();
-                Some(Attack::of(index, hostile, seed, layout))
+                let clients = attackers.iter().map(|&id| ClientId(id as u32)).collect();
+                Some(Hostile::of(&roster, index, clients))
             }
             (Some(index), None) => {
                 let name = roster.members[index].name();
@@ -146,7 +148,9 @@ impl<'a> Server<'a> {
             keep: true,
             update_norm2: true,
         };
+        let attack = hostile.clone().map(|hostile| Attack::new(hostile, seed, layout));
         Ok(Server {
+            hostile,
             updates,
             options,
             executor: Executor::new(options.threads)?,
@@ -186,7 +190,7 @@ impl<'a> Server<'a> {
             round,
             accepted: accepted.len(),
             left_out,
-            attackers: aggregated.attackers,
+            attackers: self.hostile.as_ref().map(|hostile| hostile.count(&cohort)),
             upload_bytes,
             weight_sum: aggregated.weight_sum,
             denominator: aggregated.denominator,

@@ -6,6 +6,7 @@
 mod room;
 mod states;
 mod store;
+pub mod stragglers;
 
 use crate::{
     config::{Federation, Sampling},

@@ -20,6 +20,10 @@ pub enum Purpose {
     RootRows,
     /// The data set that is drawn.
     SyntheticData,
+    /// Which clients of a cohort are late.
+    Stragglers,
+    /// How much of its work a late client does.
+    StragglerWork,
     /// Batch order of a personal phase: its number in the run (below 2²⁴).
     PersonalOrder {
         phase: u32,
@@ -43,6 +47,8 @@ impl Purpose {
             Purpose::Attackers => 8 << 24,
             Purpose::RootRows => 9 << 24,
             Purpose::SyntheticData => 11 << 24,
+            Purpose::Stragglers => 12 << 24,
+            Purpose::StragglerWork => 13 << 24,
             Purpose::PersonalOrder { phase } => 10 << 24 | phase,
             Purpose::Plugin { position, stream } => 6 << 24 | u32::from(position) << 16 | u32::from(stream),
         }

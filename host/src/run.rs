@@ -6,12 +6,15 @@ mod tasks;
 pub use experiment::Experiment;
 
 use crate::{
-    client::{self, ClientId, ClientStates},
+    client::{
+        self, ClientId, ClientStates,
+        stragglers::{self, Late},
+    },
     config::{self, ClientEvaluation, Config, DeviceChoice},
     evaluate::{self, Whose},
     executor::Executor,
     partition::{self, Partition},
-    plugin::{Need, Origin, Plugin},
+    plugin::{AttackedPart, Need, Origin, Plugin},
     record::{Observer, Outcome, PluginRecord, RoundRecord, RunInfo, Spread},
     schedule::{AgentSpec, ClientReport, DeviceEngine, Engine, RoundJob, SequentialEngine, ThreadedEngine},
     stages::Downlink,
@@ -22,10 +25,12 @@ use crate::{
         client_slots::ClientPlugins,
         facts::{ClientRow, RoundFacts},
         grid::Grid,
+        hostile::Hostile,
         kept::Storage,
         ledger::Accounting,
+        local::Trainee,
         post::Posts,
-        rehearsal::rehearse,
+        rehearsal::{rehearse, rehearse_attack},
         select::Selector,
         server_step::ServerStep,
         vectors::VectorRule,
@@ -37,7 +42,7 @@ use anyhow::Result;
 use colla_plugin_sdk::Map;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tasks::{batch_size, client_state, plan, planned, root_rows, root_task, trained, weighted};
+use tasks::{Circumstances, batch_size, client_state, plan, planned, root_rows, root_task, trained, weighted};
 
 /// Above this many clients the report shows no partition heat map.
 const MAX_CLIENTS_SHOWN: usize = 5_000;
@@ -53,6 +58,7 @@ struct Run<'a> {
     kernel: String,
     accelerator: Option<Accelerator>,
     roster: Roster,
+    hostile: Option<Hostile>,
     selector: Option<Selector>,
     downlink: Option<Downlink>,
     aggregator: Aggregator,
@@ -123,7 +129,9 @@ impl<'a> Run<'a> {
             (None, 1) => Box::new(SequentialEngine::new(&spec)?),
             (None, _) => Box::new(ThreadedEngine::new(&spec, executor.clone())?),
         };
-        let attack = Attack::new(&roster, config.attack.as_ref(), num_clients, config.seed, layout)?;
+        let hostile = Hostile::new(&roster, config.attack.as_ref(), num_clients, config.seed)?;
+        let replaces = |hostile: &&Hostile| hostile.attacks(AttackedPart::Updates);
+        let attack = hostile.as_ref().filter(replaces).map(|hostile| Attack::new(hostile.clone(), config.seed, layout));
         let settings = Settings {
             storage: Storage { memory_bytes: (config.host.update_memory as u64) << 20, folder: scratch.clone() },
             has_root: config.federation.root_rows > 0,
@@ -133,7 +141,15 @@ impl<'a> Run<'a> {
         let aggregator = Aggregator::new(&roster, config.seed, layout, attack, settings);
         aggregator.check_room(first.cohort)?;
         if !first.poisson {
-            rehearse(plugins, config.seed, layout, &first, config.federation.root_rows > 0)?;
+            let arriving = stragglers::arriving(config.stragglers.as_ref(), first.cohort);
+            rehearse(plugins, config.seed, layout, &first, arriving, config.federation.root_rows > 0)?;
+        }
+        let misleads = |hostile: &&Hostile| hostile.attacks(AttackedPart::Training);
+        let misled = hostile.as_ref().filter(misleads).and_then(|hostile| Some((hostile, hostile.clients().next()?)));
+        if let Some((hostile, client)) = misled {
+            let num_examples = partition.train.client(client.index()).len();
+            let trainee = Trainee { round: 1, client, num_examples, num_classes: data.num_classes };
+            rehearse_attack(plugins, config.seed, layout, &first, hostile, trainee)?;
         }
         Ok(Run {
             engine,
@@ -159,6 +175,7 @@ impl<'a> Run<'a> {
             partition,
             executor,
             roster,
+            hostile,
             client_accuracy: Vec::new(),
             personal_accuracy: Vec::new(),
             has_personal,
@@ -180,10 +197,19 @@ impl<'a> Run<'a> {
     /// FedAvg's Algorithm 1 with every step a plugin's: sample, train, aggregate, step, evaluate.
     fn round(&mut self, round: u64, observer: &mut dyn Observer) -> Result<RoundRecord> {
         let start = Instant::now();
-        let cohort = self.cohort(round)?;
-        let facts = self.facts(round, cohort.len());
+        let asked = self.cohort(round)?;
+        let facts = self.facts(round, asked.len());
         self.roster.begin(&facts)?;
-        let tasks = plan(self.config, &self.partition, &mut self.roster, round, &cohort)?;
+        let late = Late::draw(self.config.stragglers.as_ref(), self.config.seed, round, &asked);
+        let cohort = late.arriving(&asked);
+        let circumstances = Circumstances {
+            config: self.config,
+            partition: &self.partition,
+            num_classes: self.experiment.data.num_classes,
+            hostile: self.hostile.as_ref(),
+            round,
+        };
+        let tasks = plan(&circumstances, &mut self.roster, &cohort, &late)?;
         let clients: Vec<ClientRow> = tasks.iter().map(|task| planned(task, self.config.train.learning_rate)).collect();
         let weights = self.aggregator.weigh(&mut self.roster, round, &clients)?;
         let bound = self.config.federation.update_bound;
@@ -226,12 +252,13 @@ impl<'a> Run<'a> {
         };
         self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &vectors, &facts, cohort.len())?;
 
-        let mut record = self.record(round, train_seconds, &received.reports);
-        record.attackers = aggregated.attackers.map(|count| count as u64);
+        let mut record = self.record(round, train_seconds, &received.reports, &asked);
+        record.stragglers = self.config.stragglers.map(|_| late.count() as u64);
+        record.attackers = self.hostile.as_ref().map(|hostile| hostile.count(&cohort) as u64);
         if let Some(selector) = &mut self.selector {
             selector.remember(round, received.reports.iter().map(|report| (report.client, report.local.loss)));
         }
-        record.plugin = self.roster.end(round, &round_summary(&record, &received.reports))?;
+        record.plugin = self.roster.end(round, &round_summary(&record, asked.len(), &received.reports))?;
         self.account(round, &mut record)?;
         self.evaluate(round, &mut record)?;
         record.seconds = start.elapsed().as_secs_f64();
@@ -276,18 +303,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Bytes that the cohort received: the weights, and what plugins broadcast.
-    fn download_bytes(&mut self, reports: &[ClientReport]) -> u64 {
-        let (clients, plain) = (reports.len() as u64, wire::plain_bytes(self.weights.len()));
+    /// Bytes that the clients received that were asked to train: the weights, and what plugins broadcast.
+    fn download_bytes(&mut self, asked: &[ClientId]) -> u64 {
+        let (clients, plain) = (asked.len() as u64, wire::plain_bytes(self.weights.len()));
         let weights: u64 = match &mut self.downlink {
-            Some(downlink) => reports.iter().map(|report| downlink.charge(report.client)).sum(),
+            Some(downlink) => asked.iter().map(|&client| downlink.charge(client)).sum(),
             None => plain * clients,
         };
         let slots = self.server_step.broadcast().len() as u64;
         weights + (slots * plain + self.roster.broadcast_bytes()) * clients
     }
 
-    fn record(&mut self, round: u64, train_seconds: f64, reports: &[ClientReport]) -> RoundRecord {
+    fn record(&mut self, round: u64, train_seconds: f64, reports: &[ClientReport], asked: &[ClientId]) -> RoundRecord {
         let examples: u64 = reports.iter().map(|r| r.local.examples).sum();
         let loss: f64 = reports.iter().map(|r| r.local.loss * r.local.examples as f64).sum();
         RoundRecord {
@@ -297,7 +324,7 @@ impl<'a> Run<'a> {
             train_loss: (examples > 0).then(|| loss / examples as f64),
             clients: reports.len() as u64,
             upload_bytes: reports.iter().map(|r| r.upload_bytes).sum(),
-            download_bytes: self.download_bytes(reports),
+            download_bytes: self.download_bytes(asked),
             ..RoundRecord::default()
         }
     }
@@ -385,11 +412,11 @@ fn by_number(accuracy: &[(ClientId, f64)]) -> Vec<(u64, f64)> {
     accuracy.iter().map(|&(id, accuracy)| (id.0.into(), accuracy)).collect()
 }
 
-/// What ROUND_END tells every plugin.
-fn round_summary(record: &RoundRecord, reports: &[ClientReport]) -> Map {
+/// What ROUND_END tells every plugin. `asked`: how many clients were asked to train.
+fn round_summary(record: &RoundRecord, asked: usize, reports: &[ClientReport]) -> Map {
     Map::new()
         .with("round", record.round as i64)
-        .with("cohort", reports.len() as i64)
+        .with("cohort", asked as i64)
         .with("num_examples", reports.iter().map(|r| r.num_examples as i64).sum::<i64>())
         .with("train_loss", record.train_loss.unwrap_or(0.0))
 }

@@ -57,6 +57,9 @@ pub mod op {
     /// Control, role post. `{round, accepted, cohort, num_clients, expected_cohort, sampling, weight_sum, max_weight,
     /// denominator}`, where known also `{norm_bound, sensitivity}` → a map for SYNC.
     pub const POST_BEGIN: u32 = 13;
+    /// Control, role attack with `training` in the manifest's `attacks`. `{round, client, num_examples, num_classes,
+    /// broadcast}` of a hostile client → its plan, as of CLIENT_BEGIN.
+    pub const ATTACK_BEGIN: u32 = 14;
 
     /// Data, role aggregate over sums, and role client for its own vectors. `k` clients; `table` is k rows of columns, see
     /// [`super::table`]; `vector`; writes `mix_out[k]`, the weights.

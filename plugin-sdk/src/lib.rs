@@ -60,7 +60,7 @@ pub use error::{Error, Result};
 pub use parameters::Parameters;
 pub use plan::{Phase, Plan, Term};
 pub use roles::aggregate::{Aggregate, Sums};
-pub use roles::attack::{Attack, Attacked};
+pub use roles::attack::{Attack, AttackBegin, Attacked};
 pub use roles::client::{Client, ClientBegin, ClientEnd};
 pub use roles::compress::{Compress, Source, Target};
 pub use roles::mix::{Decision, DecisionPlan, ExtraRow, Gram, Mix};

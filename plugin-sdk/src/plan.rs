@@ -7,7 +7,7 @@ use crate::{Map, Value};
 
 /// One correction of local training. `w` are the client's weights, `w₀` the weights it received, `g` the gradient.
 /// Slots are named as in the manifest's `state`: the client's own, and server slots that are broadcast.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Term {
     /// `+ (mu/2)·‖w − w₀‖²` in the objective, `g += mu·(w − w₀)`.
     Prox { mu: f64 },
@@ -25,19 +25,31 @@ pub enum Term {
     /// shape `norm` stand in the place of those of `w₀` when training starts, what they become is kept there, and
     /// nothing of them is uploaded. Of the uploaded phase alone.
     Personal { slot: &'static str },
+    /// Rows of class y are taken for rows of class `labels[y]`, in all that the client trains and measures itself in the
+    /// round. As many as there are classes, each below their number. Of attacks alone, once.
+    Relabel { labels: Vec<u64> },
 }
 
 impl Term {
-    fn encode(self) -> Map {
+    /// `Relabel` with `taken_for(y)` for each of the classes y = 0, 1, …
+    pub fn relabel(num_classes: u64, taken_for: impl Fn(u64) -> u64) -> Self {
+        Term::Relabel { labels: (0..num_classes).map(taken_for).collect() }
+    }
+
+    fn encode(&self) -> Map {
         let named = |term: &str| Map::new().with("term", term);
         match self {
-            Term::Prox { mu } => named("prox").with("mu", mu),
-            Term::ProxToward { slot, mu } => named("prox").with("mu", mu).with("toward", slot),
-            Term::Linear { slot, scale } => named("linear").with("scale", scale).with("slot", slot),
-            Term::L2 { lambda } => named("l2").with("lambda", lambda),
-            Term::ClipGrad { max_norm } => named("clip-grad").with("max_norm", max_norm),
-            Term::LearningRateScale { factor } => named("learning-rate-scale").with("factor", factor),
-            Term::Personal { slot } => named("personal").with("slot", slot),
+            Term::Prox { mu } => named("prox").with("mu", *mu),
+            Term::ProxToward { slot, mu } => named("prox").with("mu", *mu).with("toward", *slot),
+            Term::Linear { slot, scale } => named("linear").with("scale", *scale).with("slot", *slot),
+            Term::L2 { lambda } => named("l2").with("lambda", *lambda),
+            Term::ClipGrad { max_norm } => named("clip-grad").with("max_norm", *max_norm),
+            Term::LearningRateScale { factor } => named("learning-rate-scale").with("factor", *factor),
+            Term::Personal { slot } => named("personal").with("slot", *slot),
+            Term::Relabel { labels } => {
+                let labels: Vec<Value> = labels.iter().map(|&label| Value::I64(label as i64)).collect();
+                named("relabel").with("labels", labels)
+            }
         }
     }
 }
@@ -109,6 +121,7 @@ mod tests {
             Term::ProxToward { slot: "own", mu: 5.0 },
             Term::Linear { slot: "c", scale: -1.0 },
             Term::Personal { slot: "norms" },
+            Term::relabel(3, |label| 2 - label),
         ]);
         let message = plan.encode();
         let [Value::Map(phase)] = message.list("phases").unwrap() else { panic!("one phase") };
@@ -121,6 +134,7 @@ mod tests {
             number("prox", "mu", 5.0).with("toward", "own"),
             number("linear", "scale", -1.0).with("slot", "c"),
             Map::new().with("term", "personal").with("slot", "norms"),
+            Map::new().with("term", "relabel").with("labels", [2i64, 1, 0].map(Value::I64).to_vec()),
         ];
         assert_eq!(phase.list("terms").unwrap(), terms.map(Value::Map));
     }

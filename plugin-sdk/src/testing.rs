@@ -195,6 +195,25 @@ impl<T: Exported> Testbed<T> {
         Ok(done.mix_out.chunks(k).map(<[f64]>::to_vec).collect())
     }
 
+    /// ATTACK_BEGIN of a client with ten examples, where the data have so many classes: what each class is taken for.
+    pub fn relabel(&mut self, num_classes: u64) -> Result<Vec<u64>> {
+        let message = Map::new().with("round", 1i64).with("client", 0i64).with("num_examples", 10i64);
+        let plan = self.call(op::ATTACK_BEGIN, &message.with("num_classes", num_classes as i64))?;
+        let phases = plan.list("phases").expect("the reply is a plan");
+        let map = |value: &Value| match value {
+            Value::Map(map) => map.clone(),
+            other => panic!("{other:?} is no map"),
+        };
+        let terms = phases.iter().flat_map(|phase| map(phase).list("terms").unwrap_or_default().to_vec());
+        let relabel = terms.map(|term| map(&term)).find(|term| term.str("term") == Some("relabel"));
+        let Some(relabel) = relabel else { return Ok((0..num_classes).collect()) };
+        let label = |value: &Value| match value {
+            Value::I64(label) => *label as u64,
+            other => panic!("{other:?} is no label"),
+        };
+        Ok(relabel.list("labels").expect("the term has `labels`").iter().map(label).collect())
+    }
+
     /// ATTACK of the first of `attackers` attackers in one piece.
     pub fn attack(&mut self, honest: &[Vec<f32>], own: &[f32], attackers: usize) -> Result<Vec<f32>> {
         let n = own.len();

@@ -8,7 +8,7 @@ use super::Updates;
 use crate::{
     config,
     error::{Fault, Kind},
-    plugin::{self, Need, Plugin, Role},
+    plugin::{self, AttackedPart, Need, Plugin, Role},
     strategy::requirements,
 };
 use anyhow::Result;
@@ -68,6 +68,13 @@ fn has_work(plugin: &Plugin) -> Result<()> {
     if let Some(role) = [Role::Client, Role::Select].into_iter().find(|&role| manifest.has(role)) {
         let (name, role) = (&manifest.name, role.name());
         let message = format!("plugin `{name}` — it plays the role {role}, and nothing is trained here; leave it out");
+        return Err(Fault::new(Kind::Config, message));
+    }
+    if manifest.attacks(AttackedPart::Training) {
+        let name = &manifest.name;
+        let message = format!(
+            "plugin `{name}` — it changes how hostile clients train, and nothing is trained here; leave it out"
+        );
         return Err(Fault::new(Kind::Config, message));
     }
     if plugin.direction().is_down() {

@@ -8,7 +8,7 @@ use super::{
     bench::{Bench, Planes},
     inputs::{self, Input},
 };
-use crate::plugin::{Parameter, ParameterType, Plugin, Role, load};
+use crate::plugin::{AttackedPart, Parameter, ParameterType, Plugin, Role, load};
 use anyhow::{Error, Result};
 use colla_plugin_sdk::abi::FRAME;
 
@@ -154,6 +154,7 @@ pub fn has_data_plane(subject: &Subject, role: Role) -> bool {
         Role::Mix | Role::Select => false,
         Role::Aggregate => subject.reduces_rows(),
         Role::Client => subject.bench(LEN).is_ok_and(|bench| bench.ends()),
+        Role::Attack => subject.plugin.manifest().attacks(AttackedPart::Updates),
         _ => true,
     }
 }
@@ -172,7 +173,8 @@ pub fn cuts(subject: &Subject, role: Role) -> Held {
 /// Whether the role has operations that see ranges of the host's choice.
 pub fn has_cuts(subject: &Subject, role: Role) -> bool {
     match role {
-        Role::ServerStep | Role::Attack => true,
+        Role::ServerStep => true,
+        Role::Attack => has_data_plane(subject, role),
         Role::Aggregate => subject.reduces_rows(),
         Role::Client => subject.bench(LEN).is_ok_and(|bench| bench.ends()),
         Role::Normalize | Role::Post => {

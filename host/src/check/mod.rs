@@ -279,7 +279,7 @@ fn measure(report: &mut Report, subject: &Subject, role: Role) {
         Role::Compress | Role::ServerStep => 2,
         Role::Aggregate if subject.plugin.manifest().reduce == [Reduce::Rows] => subject.rows.count + 1,
         // The honest updates and the own one, for two attackers, and the own one alone.
-        Role::Attack => 2 * (subject.rows.count - 1) + 1,
+        Role::Attack if laws::has_data_plane(subject, role) => 2 * (subject.rows.count - 1) + 1,
         // Local and received weights, twice.
         Role::Client if bench.ends() => 4,
         _ => return,

@@ -1,7 +1,7 @@
 //! Every range that a doc comment in [`super`] promises, checked once, so that nobody below checks again.
 //! What depends on the data or on a manifest is checked where those are known.
 
-use super::{Attack, BatchSize, Config, DeviceChoice, ModelName, Plugin, Privacy};
+use super::{Attack, BatchSize, Config, DeviceChoice, ModelName, Plugin, Privacy, StragglerWork, Stragglers};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use std::collections::BTreeSet;
@@ -26,6 +26,7 @@ impl Config {
         self.check_data()?;
         self.check_training()?;
         self.check_rounds()?;
+        self.stragglers.as_ref().map_or(Ok(()), |stragglers| self.check_stragglers(stragglers))?;
         self.attack.as_ref().map_or(Ok(()), check_attack)?;
         self.privacy.as_ref().map_or(Ok(()), check_privacy)?;
         self.plugins.iter().enumerate().try_for_each(|(i, plugin)| check_plugin(i, plugin))?;
@@ -107,6 +108,22 @@ impl Config {
         rule("evaluate.every", evaluate.every, evaluate.every >= 1, "at least 1")?;
         let share = evaluate.fraction_evaluate.unwrap_or(1.0);
         rule("evaluate.fraction-evaluate", share, share > 0.0 && share <= 1.0, "above 0 and at most 1")
+    }
+
+    fn check_stragglers(&self, stragglers: &Stragglers) -> Result<()> {
+        let share = stragglers.share;
+        rule("stragglers.share", share, (0.0..=1.0).contains(&share), "at least 0 and at most 1")?;
+        let (key, length) = match self.train.local_steps {
+            Some(steps) => ("local-steps", steps),
+            None => ("local-epochs", self.train.local_epochs),
+        };
+        if share > 0.0 && stragglers.work == StragglerWork::Kept && length == 1 {
+            return Err(wrong(format!(
+                "config `stragglers.share = {share}` and `train.{key} = 1`: a straggler whose work is kept does at least one \
+                 less than the others, and at least 1; use `{key}` of at least 2, or set `stragglers.work` to \"dropped\""
+            )));
+        }
+        Ok(())
     }
 
     fn check_host(&self) -> Result<()> {
@@ -324,6 +341,33 @@ mod tests {
             |c| c.attack = attack(None, None),
             "config `[attack]`: neither `fraction` nor `clients`; say who is hostile",
         );
+    }
+
+    #[test]
+    fn stragglers_are_a_share_and_need_something_to_leave_out() {
+        let late = |share, work| Some(Stragglers { share, work });
+        check(
+            |c| c.stragglers = late(1.5, StragglerWork::Kept),
+            "config `stragglers.share = 1.5`: must be at least 0 and at most 1",
+        );
+        let one = |share, work| move |c: &mut Config| (c.train.local_epochs, c.stragglers) = (1, late(share, work));
+        check(
+            one(0.9, StragglerWork::Kept),
+            "config `stragglers.share = 0.9` and `train.local-epochs = 1`: a straggler whose work is kept does at least \
+             one less than the others, and at least 1; use `local-epochs` of at least 2, or set `stragglers.work` to \
+             \"dropped\"",
+        );
+        check(
+            |c| (c.train.local_steps, c.stragglers) = (Some(1), late(0.9, StragglerWork::Kept)),
+            "config `stragglers.share = 0.9` and `train.local-steps = 1`: a straggler whose work is kept does at least \
+             one less than the others, and at least 1; use `local-steps` of at least 2, or set `stragglers.work` to \
+             \"dropped\"",
+        );
+        for (share, work) in [(0.0, StragglerWork::Kept), (0.9, StragglerWork::Dropped)] {
+            let mut config = Config::default();
+            one(share, work)(&mut config);
+            config.check().unwrap();
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The names of all keys, asked from the structs themselves, so that no second list can go stale.
 
-use super::{Attack, Config, Data, Evaluate, Federation, Host, Model, Partition, Privacy, Train};
+use super::{Attack, Config, Data, Evaluate, Federation, Host, Model, Partition, Privacy, Stragglers, Train};
 use crate::error::did_you_mean;
 use serde::{
     Deserialize, Deserializer,
@@ -28,7 +28,7 @@ pub(super) fn advice(section: &str, key: &str) -> String {
 }
 
 /// Section name and its keys; the top level has no name.
-fn sections() -> [(&'static str, &'static [&'static str]); 10] {
+fn sections() -> [(&'static str, &'static [&'static str]); 11] {
     [
         ("", fields::<Config>()),
         ("data", fields::<Data>()),
@@ -36,6 +36,7 @@ fn sections() -> [(&'static str, &'static [&'static str]); 10] {
         ("model", fields::<Model>()),
         ("train", fields::<Train>()),
         ("federation", fields::<Federation>()),
+        ("stragglers", fields::<Stragglers>()),
         ("evaluate", fields::<Evaluate>()),
         ("attack", fields::<Attack>()),
         ("privacy", fields::<Privacy>()),

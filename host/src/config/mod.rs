@@ -32,6 +32,9 @@ pub struct Config {
     pub model: Model,
     pub train: Train,
     pub federation: Federation,
+    /// Clients that do not finish their rounds. Default: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stragglers: Option<Stragglers>,
     pub evaluate: Evaluate,
     /// Who is hostile, for a run with a plugin of the role attack. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -268,6 +271,27 @@ pub enum Sampling {
     Poisson,
 }
 
+/// Clients that do not finish their rounds, as in FedProx's experiments (arXiv:1812.06127, section 5.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Stragglers {
+    /// Share of each cohort that is late, in [0, 1]: the nearest whole number of clients (halves up), drawn anew in each
+    /// round. Default 0.
+    pub share: f64,
+    pub work: StragglerWork,
+}
+
+/// What becomes of a late client's work. Default `kept`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StragglerWork {
+    /// A number of epochs that is uniform on 1..E−1, of steps on 1..S−1 with `local-steps`, and the update is aggregated.
+    #[default]
+    Kept,
+    /// Nothing of the client reaches the server.
+    Dropped,
+}
+
 /// Which clients are hostile: exactly one of `fraction` and `clients`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -374,6 +398,7 @@ impl Default for Config {
             model: Model::default(),
             train: Train::default(),
             federation: Federation::default(),
+            stragglers: None,
             evaluate: Evaluate::default(),
             attack: None,
             privacy: None,

@@ -123,6 +123,7 @@ pub fn operation_name(op: u32) -> &'static str {
         STEP_BEGIN => "STEP_BEGIN",
         DECIDE_PLAN => "DECIDE_PLAN",
         POST_BEGIN => "POST_BEGIN",
+        ATTACK_BEGIN => "ATTACK_BEGIN",
         WEIGH => "WEIGH",
         DECIDE => "DECIDE",
         REDUCE => "REDUCE",

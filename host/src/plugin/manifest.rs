@@ -36,6 +36,9 @@ pub struct Manifest {
     /// Role aggregate: what it reduces over. Default: sums with weights known before training.
     #[serde(default)]
     pub reduce: Vec<Reduce>,
+    /// Role attack: what it acts on. Default: updates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attacks: Vec<AttackedPart>,
     /// Roles normalize, compress, post: the piece that one APPLY, UNDO, ENCODE or DECODE call sees.
     #[serde(default)]
     pub unit: Unit,
@@ -102,6 +105,16 @@ impl Manifest {
 
     pub fn has(&self, role: Role) -> bool {
         self.kinds.contains(&role)
+    }
+
+    /// What a plugin of the role attack acts on.
+    pub fn attacked_parts(&self) -> &[AttackedPart] {
+        if self.attacks.is_empty() { &[AttackedPart::Updates] } else { &self.attacks }
+    }
+
+    /// Whether the plugin attacks this.
+    pub fn attacks(&self, part: AttackedPart) -> bool {
+        self.has(Role::Attack) && self.attacked_parts().contains(&part)
     }
 
     pub fn parameter(&self, name: &str) -> Option<&Parameter> {
@@ -209,6 +222,16 @@ pub enum Reduce {
     SumAfter,
     Gram,
     Rows,
+}
+
+/// What an attack acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttackedPart {
+    /// Hostile clients send something else than they trained (ATTACK).
+    Updates,
+    /// Hostile clients train otherwise (ATTACK_BEGIN).
+    Training,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,8 +37,8 @@ pub use instance::{Block, Buffer, Callbacks, Done, Instance, Span, operation_nam
 pub use loaded::{Origin, Plugin, load};
 pub use log::{Redirected, redirect};
 pub use manifest::{
-    InitialWeights, Manifest, MaxEncoded, Need, Noise, NoiseMechanism, NormEffect, Parameter, ParameterType, Reduce,
-    Requirement, Role, StateInit, StateScope, StateShape, StateSlot, Unit, Vector,
+    AttackedPart, InitialWeights, Manifest, MaxEncoded, Need, Noise, NoiseMechanism, NormEffect, Parameter,
+    ParameterType, Reduce, Requirement, Role, StateInit, StateScope, StateShape, StateSlot, Unit, Vector,
 };
 pub use parameters::Direction;
 pub use shipped::shipped_names;

@@ -72,6 +72,7 @@ static SHIPPED: &[(&str, &[u8])] = &[
     shipped_file!("ipm"),
     shipped_file!("gaussian"),
     shipped_file!("scale"),
+    shipped_file!("label-flip"),
 ];
 
 /// Names of the shipped plugins.

@@ -185,6 +185,9 @@ fn round_line(record: &RoundRecord, rounds: u64) -> String {
         units::bytes(record.download_bytes),
         width = rounds.to_string().len(),
     );
+    if let Some(late) = record.stragglers.filter(|late| *late > 0) {
+        line += &format!("  stragglers {late}");
+    }
     if let Some(epsilon) = record.epsilon {
         line += &format!("  epsilon {epsilon:.4}");
     }

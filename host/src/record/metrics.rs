@@ -71,7 +71,7 @@ pub(super) const CSV: &str = "metrics.csv";
 
 type Column = (&'static str, fn(&RoundRecord) -> String);
 
-const COLUMNS: [Column; 28] = [
+const COLUMNS: [Column; 29] = [
     ("round", |r| r.round.to_string()),
     ("unix_time", |r| r.unix_time.to_string()),
     ("seconds", |r| r.seconds.to_string()),
@@ -84,6 +84,7 @@ const COLUMNS: [Column; 28] = [
     ("failures", |r| r.failures.to_string()),
     ("epsilon", |r| optional(r.epsilon)),
     ("attackers", |r| r.attackers.map_or(String::new(), |count| count.to_string())),
+    ("stragglers", |r| r.stragglers.map_or(String::new(), |count| count.to_string())),
     ("upload_bytes", |r| r.upload_bytes.to_string()),
     ("download_bytes", |r| r.download_bytes.to_string()),
     ("client_accuracy.mean", |r| spread(r.client_accuracy, |s| s.mean)),

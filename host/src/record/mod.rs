@@ -48,6 +48,9 @@ pub struct RoundRecord {
     /// How many of the clients were hostile; only in runs with an attack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attackers: Option<u64>,
+    /// How many clients of the cohort were late; only in runs with `[stragglers]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stragglers: Option<u64>,
     pub upload_bytes: u64,
     pub download_bytes: u64,
     /// Accuracy over the clients' own rows, where it was measured this round.

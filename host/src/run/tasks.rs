@@ -3,7 +3,7 @@
 //! Where in the flow: before and after the engine's part of a round. What it never does: decide who trains or what counts.
 
 use crate::{
-    client::{self, ClientId, WorstCase},
+    client::{self, ClientId, WorstCase, stragglers::Late},
     config::{self, BatchSize, Config},
     error::{Fault, Kind},
     partition::Partition,
@@ -14,34 +14,59 @@ use crate::{
         Roster,
         client_slots::ClientPlugins,
         facts::{ClientRow, TrainedRow},
-        local::{self, Length, LocalPlan, PersonalPhase},
+        hostile::Hostile,
+        local::{self, Length, LocalPlan, PersonalPhase, Trainee},
         vectors::VectorWeights,
     },
     train,
 };
 use anyhow::Result;
 
-/// Tasks of the cohort, in its order, not weighed yet.
+/// What the plans of a round depend on, besides plugins and clients.
+pub(super) struct Circumstances<'a> {
+    pub config: &'a Config,
+    pub partition: &'a Partition,
+    pub num_classes: usize,
+    pub hostile: Option<&'a Hostile>,
+    pub round: u64,
+}
+
+/// Tasks of the cohort, in its order, not weighed yet. Clients that are late do less in the uploaded phase.
+///
+/// Errors: those of the plugins that plan; `Kind::Config` for a late client that cannot do less than its plan says.
 pub(super) fn plan<'a>(
-    config: &Config,
-    partition: &'a Partition,
+    circumstances: &Circumstances<'a>,
     roster: &mut Roster,
-    round: u64,
     cohort: &[ClientId],
+    late: &Late,
 ) -> Result<Vec<ClientTask<'a>>> {
+    let &Circumstances { config, partition, num_classes, hostile, round } = circumstances;
     let task = |(slot, &client): (usize, &ClientId)| {
         let rows = partition.train.client(client.index());
-        let LocalPlan { upload, own_tensors, personal } = local::plan(roster, round, client, rows.len())?;
-        let (batch_size, steps) = steps(&config.train, upload.length, rows.len());
+        let trainee = Trainee { round, client, num_examples: rows.len(), num_classes };
+        let LocalPlan { upload, own_tensors, personal, relabel } = local::plan(roster, hostile, trainee)?;
+        let length = done(late, client, upload.length.unwrap_or_else(|| configured(&config.train)))?;
+        let (batch_size, steps) = steps(&config.train, length, rows.len());
         let personal = personal.into_iter().map(|PersonalPhase { slot, stream, phase }| {
-            let (_, steps) = self::steps(&config.train, phase.length, rows.len());
+            let length = phase.length.unwrap_or_else(|| configured(&config.train));
+            let (_, steps) = self::steps(&config.train, length, rows.len());
             PersonalTask { slot, stream, steps, terms: phase.terms }
         });
         let (weight, vector_weights) = (0.0, Vec::new());
         let (terms, personal) = (upload.terms, personal.collect());
-        let task =
-            ClientTask { slot, client, rows, steps, batch_size, terms, own_tensors, personal, weight, vector_weights };
-        Ok(task)
+        Ok(ClientTask {
+            slot,
+            client,
+            rows,
+            steps,
+            batch_size,
+            terms,
+            relabel,
+            own_tensors,
+            personal,
+            weight,
+            vector_weights,
+        })
     };
     cohort.iter().enumerate().map(task).collect()
 }
@@ -93,7 +118,7 @@ pub(super) fn root_rows(config: &Config, train_rows: usize) -> Result<Vec<u32>> 
 
 /// The server's own client trains plainly, behind the cohort.
 pub(super) fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> ClientTask<'a> {
-    let (batch_size, steps) = steps(&config.train, None, rows.len());
+    let (batch_size, steps) = steps(&config.train, configured(&config.train), rows.len());
     ClientTask {
         slot,
         client: client::SERVER,
@@ -101,6 +126,7 @@ pub(super) fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> Cl
         steps,
         batch_size,
         terms: Vec::new(),
+        relabel: None,
         own_tensors: None,
         personal: Vec::new(),
         weight: 0.0,
@@ -108,15 +134,37 @@ pub(super) fn root_task<'a>(config: &Config, rows: &'a [u32], slot: usize) -> Cl
     }
 }
 
+/// How long a phase is of which no plugin says it.
+fn configured(config: &config::Train) -> Length {
+    match config.local_steps {
+        Some(steps) => Length::Steps(steps as u64),
+        None => Length::Epochs(config.local_epochs as u64),
+    }
+}
+
+/// What the client gets done of its uploaded phase. Errors: it is late, and there is nothing to leave out.
+fn done(late: &Late, client: ClientId, whole: Length) -> Result<Length> {
+    let done = match whole {
+        Length::Epochs(epochs) => late.done(client, epochs).map(Length::Epochs),
+        Length::Steps(steps) => late.done(client, steps).map(Length::Steps),
+    };
+    done.ok_or_else(|| {
+        Fault::new(
+            Kind::Config,
+            format!(
+                "config `stragglers`: client {client} is late and its plan is {whole}, of which nothing can be left out; let \
+                 the plugin that plans train longer, or set `stragglers.work` to \"dropped\""
+            ),
+        )
+    })
+}
+
 /// Batch size and number of steps of a phase for a client with `rows` rows.
-fn steps(config: &config::Train, length: Option<Length>, rows: usize) -> (usize, u64) {
+fn steps(config: &config::Train, length: Length, rows: usize) -> (usize, u64) {
     let batch_size = batch_size(config, rows);
-    let epochs = |epochs: u64| epochs.saturating_mul(rows.div_ceil(batch_size) as u64);
-    let steps = match (length, config.local_steps) {
-        (Some(Length::Steps(steps)), _) => steps,
-        (Some(Length::Epochs(count)), _) => epochs(count),
-        (None, Some(steps)) => steps as u64,
-        (None, None) => epochs(config.local_epochs as u64),
+    let steps = match length {
+        Length::Steps(steps) => steps,
+        Length::Epochs(epochs) => epochs.saturating_mul(rows.div_ceil(batch_size) as u64),
     };
     (batch_size, steps)
 }

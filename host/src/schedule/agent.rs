@@ -164,7 +164,8 @@ impl Agent {
     /// Of the weights that training started from.
     fn loss_before(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>, slots: &OpenSlots) -> Result<f64> {
         let start = start(&self.spec, job, task, slots);
-        let score = self.trainer.evaluate(&start, Part::Train, task.rows)?;
+        self.trainer.receive(&start)?;
+        let score = self.trainer.score_as(Part::Train, task.rows, task.relabel.as_deref())?;
         Ok(score.loss_sum / score.rows as f64)
     }
 
@@ -267,6 +268,7 @@ pub fn local_task<'a>(
         momentum: train.momentum,
         weight_decay: train.weight_decay,
         terms,
+        relabel: task.relabel.as_deref(),
         order: BatchOrder {
             seed: spec.run_seed,
             round: job.round,

@@ -138,6 +138,7 @@ mod tests {
             steps: 3 + slot as u64 % 5,
             batch_size: 10.min(rows.len()),
             terms: vec![Term::Prox { mu: 0.1 }],
+            relabel: None,
             own_tensors: None,
             personal: Vec::new(),
             weight: 1.0,

@@ -65,6 +65,8 @@ pub struct ClientTask<'a> {
     /// At most `rows.len()`.
     pub batch_size: usize,
     pub terms: Vec<Term<SlotRef>>,
+    /// What it takes each class for in all of its training, if it is misled.
+    pub relabel: Option<Arc<[u32]>>,
     /// The slot with the tensors that stay the client's own, if some do.
     pub own_tensors: Option<SlotId>,
     /// Trained after the uploaded phase, in this order.

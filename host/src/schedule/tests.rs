@@ -88,6 +88,7 @@ fn task(slot: usize, client: u32, rows: &[u32]) -> ClientTask<'_> {
         steps: 3,
         batch_size: 10,
         terms: Vec::new(),
+        relabel: None,
         own_tensors: Some(NORMS),
         personal: Vec::new(),
         weight: 1.0,
@@ -130,6 +131,7 @@ fn training_starts_from_the_clients_own_tensors_and_uploads_zeros_there() {
             momentum: 0.0,
             weight_decay: 0.0,
             terms,
+            relabel: None,
             order: BatchOrder { seed: 1, round, client: 0, phase: 0, steps_before: None, shuffle: true },
         };
         let mut local = vec![0.0; start.len()];

@@ -46,8 +46,6 @@ pub struct Aggregated {
     pub clients: Vec<ClientRow>,
     /// Their weights.
     pub weights: Vec<f64>,
-    /// How many of them were hostile; `None` where nobody attacks.
-    pub attackers: Option<usize>,
 }
 
 /// The aggregate rule of the run.
@@ -115,7 +113,7 @@ enum Way {
 }
 
 impl Aggregator {
-    /// `attack`: who attacks, if anybody does.
+    /// `attack`: who replaces updates, if anybody does.
     pub fn new(roster: &Roster, run_seed: u64, layout: &Layout, attack: Option<Attack>, settings: Settings) -> Self {
         let index = roster.position_of(Role::Aggregate).unwrap_or(0);
         let member = &roster.members[index];
@@ -233,17 +231,16 @@ impl Aggregator {
             return self.of_nobody(roster, facts);
         }
         roster.members[self.index].key_control(facts.round);
-        let (way, mut attackers) = (self.way(clients.len()), None);
+        let way = self.way(clients.len());
         if let (Some(attack), Some(kept)) = (&mut self.attack, &self.kept) {
             let replaced = attack.apply(roster, executor, kept, cohort, facts)?;
             self.measure_again(&mut clients, &replaced)?;
-            attackers = Some(replaced.len());
         }
-        let mut aggregated = match (way, sum) {
-            (Way::Keep, _) => self.reduce_kept(roster, executor, facts, clients, weights)?,
+        match (way, sum) {
+            (Way::Keep, _) => self.reduce_kept(roster, executor, facts, clients, weights),
             (Way::Direct, _) => {
                 let update = self.direct.reduce(executor, &weights)?;
-                Aggregated::new(update, clients, weights)
+                Ok(Aggregated::new(update, clients, weights))
             }
             (Way::Fold, sum) => {
                 let mut aggregated = Aggregated::new(Vec::new(), clients, weights);
@@ -253,11 +250,9 @@ impl Aggregator {
                     None => vec![0.0; self.layout.len()],
                 };
                 check_mean(&self.name, &aggregated)?;
-                aggregated
+                Ok(aggregated)
             }
-        };
-        aggregated.attackers = attackers;
-        Ok(aggregated)
+        }
     }
 
     /// Asks for the denominator of the sum over the clients' own updates.
@@ -314,7 +309,6 @@ impl Aggregated {
             is_sum: false,
             clients,
             weights,
-            attackers: None,
         }
     }
 }

@@ -1,34 +1,27 @@
 //! Role attack: hostile clients send something else than they trained, for experiments with robust rules.
 //!
-//! Who is hostile is fixed for the run: a share of all clients, drawn by a stream of its own, or a list. Attackers train
-//! like everyone; what they would have sent is replaced on the server, where the honest updates are known
-//! (omniscient and colluding, as the papers assume).
+//! What they would have sent is replaced on the server, where the honest updates are known (omniscient and colluding, as the
+//! papers assume). An attack on training alone has no part in this: its plan is asked for by [`local`](super::local).
 //! Where in the flow: when all updates have arrived and stages are undone, before anything compares or mixes them.
 //! What it never does: touch an honest row, or spare an attacker the check for finite values.
 
-use super::{Member, Roster, facts::RoundFacts, kept::Kept, shard::range_len};
+use super::{Member, Roster, facts::RoundFacts, hostile::Hostile, kept::Kept, shard::range_len};
 use crate::{
     client::ClientId,
-    config,
-    error::{Fault, Kind},
     executor::Executor,
-    plugin::{Block, Callbacks, Instance, Role, Span},
-    random::{Purpose, Stream},
+    plugin::{Block, Callbacks, Instance, Span},
     stages::{failure, open},
     train::Layout,
 };
 use anyhow::Result;
 use colla_plugin_sdk::abi::{FRAME, attack_table, op};
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Bytes of rows that one thread's instance holds.
 const STAGE_BYTES: usize = 64 << 20;
 
 pub struct Attack {
-    /// Position in the roster.
-    index: usize,
-    hostile: BTreeSet<ClientId>,
+    hostile: Hostile,
     run_seed: u64,
     layout: Layout,
     capacity: usize,
@@ -36,40 +29,8 @@ pub struct Attack {
 }
 
 impl Attack {
-    /// The run's attack, if it has one.
-    ///
-    /// Errors: `Kind::Config` for a plugin without an `[attack]` section, for a section without a plugin, for an id that
-    /// no client has.
-    pub fn new(
-        roster: &Roster,
-        settings: Option<&config::Attack>,
-        num_clients: usize,
-        run_seed: u64,
-        layout: &Layout,
-    ) -> Result<Option<Self>> {
-        match (roster.position_of(Role::Attack), settings) {
-            (None, None) => Ok(None),
-            (Some(index), None) => Err(Fault::new(
-                Kind::Config,
-                format!(
-                    "plugin `{}` attacks — but nobody is hostile; say who in `[attack]`: `fraction` or `clients`",
-                    roster.members[index].name()
-                ),
-            )),
-            (None, Some(_)) => Err(Fault::new(
-                Kind::Config,
-                "config `[attack]` names hostile clients — but no plugin says what they send; add one of the role attack",
-            )),
-            (Some(index), Some(settings)) => {
-                let hostile = hostile(settings, num_clients, run_seed)?;
-                Ok(Some(Self::of(index, hostile, run_seed, layout)))
-            }
-        }
-    }
-
-    /// The attack of the plugin at `index` by these clients.
-    pub fn of(index: usize, hostile: BTreeSet<ClientId>, run_seed: u64, layout: &Layout) -> Self {
-        Attack { index, hostile, run_seed, layout: layout.clone(), capacity: 0, attackers: Vec::new() }
+    pub fn new(hostile: Hostile, run_seed: u64, layout: &Layout) -> Self {
+        Attack { hostile, run_seed, layout: layout.clone(), capacity: 0, attackers: Vec::new() }
     }
 
     /// Replaces the rows of the cohort's attackers and returns which rows these are.
@@ -83,11 +44,11 @@ impl Attack {
         facts: &RoundFacts,
     ) -> Result<Vec<usize>> {
         let (hostile, honest): (Vec<usize>, Vec<usize>) =
-            (0..cohort.len()).partition(|&row| self.hostile.contains(&cohort[row]));
+            (0..cohort.len()).partition(|&row| self.hostile.contains(cohort[row]));
         if hostile.is_empty() {
             return Ok(hostile);
         }
-        let member = &roster.members[self.index];
+        let member = &roster.members[self.hostile.index];
         let ranges = self.prepare(member, executor, honest.len())?;
         hostile.iter().for_each(|&row| kept.forget_largest(row));
         for attacker in &mut self.attackers {
@@ -118,34 +79,6 @@ impl Attack {
         }
         Ok(ranges)
     }
-}
-
-fn hostile(settings: &config::Attack, num_clients: usize, seed: u64) -> Result<BTreeSet<ClientId>> {
-    if let Some(clients) = &settings.clients {
-        return match clients.iter().find(|&&id| id as usize >= num_clients) {
-            None => Ok(clients.iter().map(|&id| ClientId(id)).collect()),
-            Some(id) => Err(Fault::new(
-                Kind::Config,
-                format!("config `attack.clients` names client {id}; there are {num_clients}, counted from 0"),
-            )),
-        };
-    }
-    let share = settings.fraction.unwrap_or(0.0);
-    // As for cohorts: a share such as 0.29 of 100 clients means 29 of them.
-    let count = ((share * num_clients as f64 + 1e-9) as usize).min(num_clients);
-    // 0 says that nobody is meant, and is the first point of many a curve.
-    if count == 0 && share > 0.0 {
-        let least = 1.0 / num_clients as f64;
-        return Err(Fault::new(
-            Kind::Config,
-            format!(
-                "config `attack.fraction = {share}`: of {num_clients} clients that is nobody; use a share from {least} on, \
-                 or 0 for a run without hostile clients"
-            ),
-        ));
-    }
-    let chosen = Stream::new(seed, Purpose::Attackers, 0, 0).choose(num_clients as u64, count);
-    Ok(chosen.into_iter().map(|id| ClientId(id as u32)).collect())
 }
 
 /// What all ranges of a round share.
@@ -211,28 +144,5 @@ impl Attacker {
             round.kept.write(row, range.start, sent)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_share_of_the_clients_is_hostile_and_another_seed_chooses_others() {
-        let share =
-            |fraction, seed| hostile(&config::Attack { fraction: Some(fraction), clients: None }, 100, seed).unwrap();
-        assert_eq!((share(0.29, 1).len(), share(0.0, 1).len(), share(0.999, 1).len()), (29, 0, 99));
-        assert_ne!(share(0.2, 1), share(0.2, 2));
-        assert_eq!(share(0.2, 1), share(0.2, 1));
-    }
-
-    #[test]
-    fn listed_clients_must_exist() {
-        let listed =
-            |clients: &[u32]| hostile(&config::Attack { fraction: None, clients: Some(clients.to_vec()) }, 5, 1);
-        assert_eq!(listed(&[4, 0]).unwrap(), BTreeSet::from([ClientId(0), ClientId(4)]));
-        let error = listed(&[5]).unwrap_err().to_string();
-        assert_eq!(error, "config `attack.clients` names client 5; there are 5, counted from 0");
     }
 }

@@ -1,24 +1,25 @@
-//! Role client: what the strategy adds to local training.
+//! Role client, and attacks on training: what the strategy adds to local training.
 //!
-//! Each client plugin answers CLIENT_BEGIN with a plan; its terms are fused into the optimizer step, so no plugin code
-//! runs inside the training loop. Terms that several client plugins give for the uploaded phase add up; personal phases
-//! run after it, in the plugins' order and then the plan's.
+//! Each client plugin answers CLIENT_BEGIN with a plan, the run's attack ATTACK_BEGIN for hostile clients; terms are fused
+//! into the optimizer step, so no plugin code runs inside the training loop. Terms that several plugins give for the
+//! uploaded phase add up; personal phases run after it, in the plugins' order and then the plan's.
 //! What it never does: hold values of a slot. A plan names slots; agents look them up.
 
-use super::Roster;
+mod read;
+
+pub use read::{Of, parse};
+
+use super::{Member, Roster, hostile::Hostile};
 use crate::{
     client::{ClientId, SlotId},
-    config::{MAX_EPOCHS, MAX_STEPS},
     error::{Fault, Kind},
-    plugin::{Manifest, Role, StateScope, StateShape},
+    plugin::{AttackedPart, Role},
     stages::failure,
     train::Term,
 };
 use anyhow::Result;
-use colla_plugin_sdk::{Map, Value, abi::op};
-
-/// Most phases of one plugin's plan.
-const MAX_PHASES: usize = 16;
+use colla_plugin_sdk::{Map, abi::op};
+use std::sync::Arc;
 
 /// A slot as a plan may name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,9 @@ pub enum Length {
 impl std::fmt::Display for Length {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Length::Epochs(1) => f.write_str("1 epoch"),
             Length::Epochs(epochs) => write!(f, "{epochs} epochs"),
+            Length::Steps(1) => f.write_str("1 step"),
             Length::Steps(steps) => write!(f, "{steps} steps"),
         }
     }
@@ -68,395 +71,96 @@ pub struct LocalPlan {
     /// The slot with the tensors that stay the client's own in the uploaded phase.
     pub own_tensors: Option<SlotId>,
     pub personal: Vec<PersonalPhase>,
+    /// What the client takes each class for, in all of its training.
+    pub relabel: Option<Arc<[u32]>>,
 }
 
-/// Asks every client plugin for its part of one client's plan.
+/// A client that is to train.
+#[derive(Clone, Copy, Debug)]
+pub struct Trainee {
+    pub round: u64,
+    pub client: ClientId,
+    pub num_examples: usize,
+    /// Classes of the data.
+    pub num_classes: usize,
+}
+
+/// Asks every client plugin for its part of one client's plan, and of a hostile client the attack on training for its.
+///
 /// Errors: a plugin failure for a plan that cannot be read; `Kind::Config` where two plugins want the uploaded phase to
 /// be of different length, or both keep tensors from it.
-pub fn plan(roster: &mut Roster, round: u64, client: ClientId, num_examples: usize) -> Result<LocalPlan> {
-    let mut whole = LocalPlan::default();
-    let (mut lengthened_by, mut owned_by) = (String::new(), String::new());
+pub fn plan(roster: &mut Roster, hostile: Option<&Hostile>, trainee: Trainee) -> Result<LocalPlan> {
+    let mut whole = Merged::default();
     for member in roster.with_role(Role::Client) {
-        let message = Map::new()
-            .with("round", round as i64)
-            .with("client", i64::from(client.0))
-            .with("num_examples", num_examples as i64)
-            .with("broadcast", member.broadcast.clone());
-        member.control.set_callbacks(member.callbacks(round, Some(client)));
-        let reply = member.control.call(op::CLIENT_BEGIN, &message)?;
-        let plan = parse(&reply, member.plugin.manifest(), member.position())
-            .map_err(|message| failure(member.name(), op::CLIENT_BEGIN, message))?;
+        let plan = ask(member, op::CLIENT_BEGIN, trainee, Of::Client)?;
+        whole.add(member.name(), plan)?;
+    }
+    let misled = |hostile: &&Hostile| hostile.attacks(AttackedPart::Training) && hostile.contains(trainee.client);
+    if let Some(hostile) = hostile.filter(misled) {
+        let member = &mut roster.members[hostile.index];
+        let plan = ask(member, op::ATTACK_BEGIN, trainee, Of::Attack { num_classes: trainee.num_classes })?;
+        whole.add(member.name(), plan)?;
+    }
+    Ok(whole.plan)
+}
+
+/// One plugin's part of the plan.
+fn ask(member: &mut Member, operation: u32, trainee: Trainee, of: Of) -> Result<LocalPlan> {
+    let Trainee { round, client, num_examples, num_classes } = trainee;
+    let message = Map::new()
+        .with("round", round as i64)
+        .with("client", i64::from(client.0))
+        .with("num_examples", num_examples as i64);
+    let message = match of {
+        Of::Client => message,
+        Of::Attack { .. } => message.with("num_classes", num_classes as i64),
+    };
+    let callbacks = member.callbacks(round, Some(client));
+    member.control.set_callbacks(callbacks);
+    let reply = member.control.call(operation, &message.with("broadcast", member.broadcast.clone()))?;
+    let plan = parse(&reply, member.plugin.manifest(), member.position(), of);
+    Ok(plan.map_err(|message| failure(member.name(), operation, message))?)
+}
+
+/// The plans so far, with who said what only one plugin can say.
+#[derive(Default)]
+struct Merged {
+    plan: LocalPlan,
+    lengthened_by: String,
+    owned_by: String,
+}
+
+impl Merged {
+    fn add(&mut self, name: &str, plan: LocalPlan) -> Result<()> {
+        let refuse = |other: &str, why: String| {
+            Err(Fault::new(Kind::Config, format!("plugins `{other}` and `{name}` — {why}; leave one out")))
+        };
+        let whole = &mut self.plan;
         whole.upload.terms.extend(plan.upload.terms);
         whole.personal.extend(plan.personal);
+        // Only the one attack of a run relabels.
+        whole.relabel = plan.relabel.or(whole.relabel.take());
         match (whole.own_tensors, plan.own_tensors) {
             (Some(_), Some(_)) => {
-                let text = format!(
-                    "plugins `{owned_by}` and `{}` — both keep tensors of a client from the common model, which only one can; leave one out",
-                    member.name()
-                );
-                return Err(Fault::new(Kind::Config, text));
+                let why = "both keep tensors of a client from the common model, which only one can";
+                return refuse(&self.owned_by, why.into());
             }
             (None, Some(slot)) => {
                 whole.own_tensors = Some(slot);
-                owned_by = member.name().to_owned();
+                self.owned_by = name.to_owned();
             }
             _ => {}
         }
         match (whole.upload.length, plan.upload.length) {
             (Some(first), Some(second)) if first != second => {
-                let text = format!(
-                    "plugins `{lengthened_by}` and `{}` — they train the uploaded model for {first} and for {second}; leave one out",
-                    member.name()
-                );
-                return Err(Fault::new(Kind::Config, text));
+                refuse(&self.lengthened_by, format!("they train the uploaded model for {first} and for {second}"))
             }
             (None, Some(length)) => {
                 whole.upload.length = Some(length);
-                lengthened_by = member.name().to_owned();
+                self.lengthened_by = name.to_owned();
+                Ok(())
             }
-            _ => {}
+            _ => Ok(()),
         }
-    }
-    Ok(whole)
-}
-
-/// Reads the plan of one plugin. What this host cannot do is refused, never ignored.
-pub fn parse(plan: &Map, manifest: &Manifest, position: u8) -> Result<LocalPlan, String> {
-    only(plan, "the plan", &["phases"])?;
-    let reader = Reader { manifest, position };
-    let phases = list(plan, "phases")?;
-    if phases.len() > MAX_PHASES {
-        return Err(format!("the plan has {} phases; at most {MAX_PHASES} are allowed", phases.len()));
-    }
-    let mut parsed = LocalPlan::default();
-    let mut uploads = 0;
-    for (index, phase) in phases.iter().enumerate() {
-        let Value::Map(map) = phase else {
-            return Err(format!("a phase is {phase:?}; it must be a map"));
-        };
-        only(map, "a phase", &["terms", "slot", "epochs", "steps"])?;
-        let (terms, own_tensors) = reader.terms(list(map, "terms")?)?;
-        let phase = Phase { terms, length: length(map)? };
-        match map.get("slot") {
-            None => {
-                (parsed.upload, parsed.own_tensors, uploads) = (phase, own_tensors, uploads + 1);
-            }
-            Some(Value::Str(name)) if own_tensors.is_some() => {
-                return Err(format!(
-                    "the term `personal` stands in the phase of the slot `{name}`, which is personal as a whole; it belongs to the uploaded phase"
-                ));
-            }
-            Some(Value::Str(name)) => {
-                let slot = reader.start(name)?;
-                parsed.personal.push(PersonalPhase { slot, stream: stream(position, index), phase });
-            }
-            Some(other) => return Err(format!("`slot` of a phase is {other:?}; it must be a name")),
-        }
-    }
-    match uploads {
-        0 | 1 => Ok(parsed),
-        _ => Err(format!("{uploads} phases of the plan have no `slot`; only one can be uploaded")),
-    }
-}
-
-/// Phase `index` of the plugin at `position`; 0 is the uploaded phase, whoever planned it.
-fn stream(position: u8, index: usize) -> u32 {
-    1 + u32::from(position) * MAX_PHASES as u32 + index as u32
-}
-
-/// Names of slots as one plugin's plan may use them.
-struct Reader<'a> {
-    manifest: &'a Manifest,
-    position: u8,
-}
-
-impl Reader<'_> {
-    fn own(&self, name: &str) -> Option<SlotId> {
-        self.of_shape(name, StateShape::Model)
-    }
-
-    fn of_shape(&self, name: &str, shape: StateShape) -> Option<SlotId> {
-        let fits = |s: &crate::plugin::StateSlot| s.name == name && s.scope == StateScope::Client && s.shape == shape;
-        let slot = self.manifest.state.iter().position(fits)?;
-        Some(SlotId { plugin: self.position, slot: slot as u8 })
-    }
-
-    /// A slot whose values a term reads.
-    fn slot(&self, name: &str) -> Result<SlotRef, String> {
-        if let Some(id) = self.own(name) {
-            return Ok(SlotRef::Client(id));
-        }
-        let mut broadcast = self.manifest.state.iter().filter(|s| s.broadcast);
-        match broadcast.position(|s| s.name == name) {
-            Some(index) => Ok(SlotRef::Broadcast(index)),
-            None => Err(format!("a term reads the slot `{name}`; {}", self.known())),
-        }
-    }
-
-    /// A slot that a personal phase starts from and ends in.
-    fn start(&self, name: &str) -> Result<SlotId, String> {
-        self.own(name).ok_or_else(|| {
-            let what = match self.manifest.state.iter().find(|s| s.name == name) {
-                Some(slot) if slot.scope == StateScope::Server => "which is the server's",
-                _ => "which the manifest does not declare for clients",
-            };
-            format!("a phase starts from the slot `{name}`, {what}; use a slot of scope client and shape model")
-        })
-    }
-
-    fn known(&self) -> String {
-        let usable = |s: &&crate::plugin::StateSlot| s.broadcast || self.own(&s.name).is_some();
-        let names: Vec<String> = self.manifest.state.iter().filter(usable).map(|s| format!("`{}`", s.name)).collect();
-        match names[..] {
-            [] => "the manifest has no slot of clients and none that is broadcast".into(),
-            _ => format!("a plan of this plugin may name {}", names.join(", ")),
-        }
-    }
-
-    /// The terms of a phase, and the slot of its term `personal` if it has one.
-    fn terms(&self, values: &[Value]) -> Result<(Vec<Term<SlotRef>>, Option<SlotId>), String> {
-        let (mut terms, mut own) = (Vec::new(), None);
-        for value in values {
-            match value {
-                Value::Map(map) if map.str("term") == Some("personal") => {
-                    if own.replace(self.own_tensors(map)?).is_some() {
-                        return Err("a phase has the term `personal` twice; it can have it once".into());
-                    }
-                }
-                _ => terms.push(self.term(value)?),
-            }
-        }
-        Ok((terms, own))
-    }
-
-    /// The slot of a term `personal`.
-    fn own_tensors(&self, term: &Map) -> Result<SlotId, String> {
-        only(term, "the term `personal`", &["term", "slot"])?;
-        let name = term.str("slot").ok_or("a term lacks the name `slot`")?;
-        self.of_shape(name, StateShape::Norm).ok_or_else(|| {
-            format!(
-                "the term `personal` keeps tensors in the slot `{name}`, which the manifest does not declare; use a slot of scope client and shape norm"
-            )
-        })
-    }
-
-    fn term(&self, value: &Value) -> Result<Term<SlotRef>, String> {
-        let Value::Map(map) = value else {
-            return Err(format!("a term is {value:?}; it must be a map"));
-        };
-        let name = map.str("term").ok_or("a term has no name under `term`")?;
-        let fields = |allowed: &[&str]| only(map, &format!("the term `{name}`"), &[&["term"], allowed].concat());
-        match name {
-            "prox" => {
-                fields(&["mu", "toward"])?;
-                let mu = at_least_zero(map, "mu")?;
-                match map.get("toward") {
-                    None => Ok(Term::Prox { mu }),
-                    Some(Value::Str(slot)) => Ok(Term::ProxToward { mu, toward: self.slot(slot)? }),
-                    Some(other) => Err(format!("`toward` of a term is {other:?}; it must be a name")),
-                }
-            }
-            "linear" => {
-                fields(&["slot", "scale"])?;
-                let slot = map.str("slot").ok_or("a term lacks the name `slot`")?;
-                Ok(Term::Linear { scale: number(map, "scale")?, slot: self.slot(slot)? })
-            }
-            "l2" => fields(&["lambda"]).and_then(|()| Ok(Term::L2 { lambda: at_least_zero(map, "lambda")? })),
-            "clip-grad" => {
-                fields(&["max_norm"]).and_then(|()| Ok(Term::ClipGrad { max_norm: positive(map, "max_norm")? }))
-            }
-            "learning-rate-scale" => {
-                fields(&["factor"]).and_then(|()| Ok(Term::LearningRateScale { factor: positive(map, "factor")? }))
-            }
-            other => Err(format!("the term `{other}` is not one that this host trains with")),
-        }
-    }
-}
-
-/// Refuses fields that this host does not know.
-fn only(map: &Map, what: &str, known: &[&str]) -> Result<(), String> {
-    match map.0.iter().find(|(key, _)| !known.contains(&key.as_str())) {
-        Some((key, _)) => Err(format!("{what} asks for `{key}`, which this host does not do")),
-        None => Ok(()),
-    }
-}
-
-/// A list; empty where it is not given.
-fn list<'a>(map: &'a Map, name: &str) -> Result<&'a [Value], String> {
-    match map.get(name) {
-        None => Ok(&[]),
-        Some(Value::List(values)) => Ok(values),
-        Some(other) => Err(format!("`{name}` is {other:?}; it must be a list")),
-    }
-}
-
-fn length(phase: &Map) -> Result<Option<Length>, String> {
-    let count = |name: &str, most: usize| match phase.get(name) {
-        None => Ok(None),
-        Some(Value::I64(count)) if (1..=most as i64).contains(count) => Ok(Some(*count as u64)),
-        Some(Value::I64(count)) => Err(format!("`{name}` of a phase is {count}; it must be from 1 to {most}")),
-        Some(other) => Err(format!("`{name}` of a phase is {other:?}; it must be a whole number")),
-    };
-    match (count("epochs", MAX_EPOCHS)?, count("steps", MAX_STEPS)?) {
-        (Some(epochs), Some(steps)) => {
-            Err(format!("a phase asks for `epochs` = {epochs} and `steps` = {steps}; it can be told one of them"))
-        }
-        (Some(epochs), None) => Ok(Some(Length::Epochs(epochs))),
-        (None, steps) => Ok(steps.map(Length::Steps)),
-    }
-}
-
-fn number(term: &Map, name: &str) -> Result<f32, String> {
-    match term.f64(name) {
-        Some(value) if (value as f32).is_finite() => Ok(value as f32),
-        Some(value) => Err(format!("`{name}` of a term is {value}; it must be finite in single precision")),
-        None => Err(format!("a term lacks the number `{name}`")),
-    }
-}
-
-fn at_least_zero(term: &Map, name: &str) -> Result<f32, String> {
-    match number(term, name)? {
-        value if value >= 0.0 => Ok(value),
-        value => Err(format!("`{name}` of a term is {value}; it must be at least 0")),
-    }
-}
-
-fn positive(term: &Map, name: &str) -> Result<f32, String> {
-    match number(term, name)? {
-        value if value > 0.0 => Ok(value),
-        value => Err(format!("`{name}` of a term is {value}; it must be positive")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MANIFEST: &str = r#"{"abi":"1.0","name":"own","version":"0.1.0","kinds":["client","server-step"],"summary":"s",
-        "state":[{"name":"kept","scope":"server"},{"name":"told","scope":"server","broadcast":true},
-                 {"name":"also-told","scope":"server","broadcast":true},{"name":"mine","scope":"client"},
-                 {"name":"norms","scope":"client","shape":"norm"}],"requires":["normalisation-layers"]}"#;
-    const MINE: SlotId = SlotId { plugin: 3, slot: 3 };
-    const NORMS: SlotId = SlotId { plugin: 3, slot: 4 };
-
-    fn read(plan: &Map) -> Result<LocalPlan, String> {
-        parse(plan, &Manifest::parse(MANIFEST).unwrap(), 3)
-    }
-
-    fn phase(terms: Vec<Map>) -> Map {
-        Map::new().with("terms", terms.into_iter().map(Value::Map).collect::<Vec<_>>())
-    }
-
-    fn phases(phases: Vec<Map>) -> Map {
-        Map::new().with("phases", phases.into_iter().map(Value::Map).collect::<Vec<_>>())
-    }
-
-    fn term(name: &str) -> Map {
-        Map::new().with("term", name)
-    }
-
-    /// The plan with this one phase is refused with these words.
-    #[track_caller]
-    fn refused(phase: Map, words: &str) {
-        let message = read(&phases(vec![phase])).unwrap_err();
-        assert!(message.contains(words), "{message}\nlacks: {words}");
-    }
-
-    #[test]
-    fn an_empty_plan_and_one_without_phases_are_plain_training() {
-        assert_eq!(read(&Map::new()).unwrap(), LocalPlan::default());
-        assert_eq!(read(&phases(vec![])).unwrap(), LocalPlan::default());
-        assert_eq!(read(&phases(vec![Map::new()])).unwrap(), LocalPlan::default());
-    }
-
-    #[test]
-    fn terms_are_read_with_their_slots() {
-        let terms = vec![
-            term("prox").with("mu", 0.25),
-            term("prox").with("mu", 0.5).with("toward", "also-told"),
-            term("linear").with("slot", "mine").with("scale", -1.0),
-        ];
-        let expected = [
-            Term::Prox { mu: 0.25 },
-            Term::ProxToward { mu: 0.5, toward: SlotRef::Broadcast(1) },
-            Term::Linear { scale: -1.0, slot: SlotRef::Client(MINE) },
-        ];
-        assert_eq!(read(&phases(vec![phase(terms)])).unwrap().upload.terms, expected);
-    }
-
-    #[test]
-    fn a_personal_phase_has_its_slot_its_length_and_a_stream_of_its_own() {
-        let upload = Map::new().with("steps", 7i64);
-        let personal = |name: &str, count: i64| Map::new().with("slot", "mine").with(name, count);
-        let plan = read(&phases(vec![personal("epochs", 2), upload, personal("steps", 3)])).unwrap();
-        assert_eq!(plan.upload.length, Some(Length::Steps(7)));
-        let lengths: Vec<_> = plan.personal.iter().map(|p| (p.slot, p.stream, p.phase.length)).collect();
-        // Plugin 3, phases 0 and 2: 1 + 3·16 + 0, 1 + 3·16 + 2.
-        assert_eq!(lengths, [(MINE, 49, Some(Length::Epochs(2))), (MINE, 51, Some(Length::Steps(3)))]);
-    }
-
-    #[test]
-    fn slots_that_a_plan_may_not_name_are_refused_by_name() {
-        refused(
-            Map::new().with("slot", "absent"),
-            "starts from the slot `absent`, which the manifest does not declare",
-        );
-        refused(Map::new().with("slot", "told"), "starts from the slot `told`, which is the server's");
-        refused(Map::new().with("slot", 1i64), "`slot` of a phase is I64(1)");
-        let missing = term("linear").with("slot", "kept").with("scale", 1.0);
-        refused(
-            phase(vec![missing]),
-            "reads the slot `kept`; a plan of this plugin may name `told`, `also-told`, `mine`",
-        );
-        refused(phase(vec![term("linear").with("scale", 1.0)]), "lacks the name `slot`");
-    }
-
-    #[test]
-    fn tensors_that_stay_the_clients_own_have_a_slot_beside_the_terms() {
-        let own = || term("personal").with("slot", "norms");
-        let plan = read(&phases(vec![phase(vec![own(), term("prox").with("mu", 0.25)])])).unwrap();
-        assert_eq!((plan.own_tensors, plan.upload.terms), (Some(NORMS), vec![Term::Prox { mu: 0.25 }]));
-        assert_eq!(read(&phases(vec![phase(vec![])])).unwrap().own_tensors, None);
-        refused(phase(vec![own(), own()]), "has the term `personal` twice");
-        refused(phase(vec![own()]).with("slot", "mine"), "stands in the phase of the slot `mine`");
-        refused(phase(vec![own().with("role", "bias")]), "the term `personal` asks for `role`");
-        refused(phase(vec![term("personal")]), "lacks the name `slot`");
-        for slot in ["absent", "mine", "told"] {
-            let message = format!("keeps tensors in the slot `{slot}`, which the manifest does not declare");
-            refused(phase(vec![term("personal").with("slot", slot)]), &message);
-        }
-        refused(phase(vec![term("prox").with("mu", 1.0).with("toward", "norms")]), "reads the slot `norms`");
-        refused(Map::new().with("slot", "norms"), "starts from the slot `norms`");
-    }
-
-    #[test]
-    fn lengths_that_no_run_can_have_are_refused_with_their_range() {
-        for count in [0i64, -3, 1_000_001] {
-            refused(Map::new().with("epochs", count), &format!("`epochs` of a phase is {count}; it must be from 1 to"));
-        }
-        refused(Map::new().with("steps", i64::MAX), "`steps` of a phase is 9223372036854775807");
-        refused(Map::new().with("steps", 2.0), "`steps` of a phase is F64(2.0)");
-        refused(Map::new().with("steps", 2i64).with("epochs", 1i64), "`epochs` = 1 and `steps` = 2");
-    }
-
-    #[test]
-    fn what_this_host_cannot_do_is_refused_by_name() {
-        refused(phase(vec![term("contrastive")]), "`contrastive`");
-        refused(phase(vec![term("prox").with("mu", f64::INFINITY)]), "`mu` of a term is inf");
-        refused(phase(vec![term("prox").with("mu", -1.0)]), "`mu` of a term is -1; it must be at least 0");
-        refused(phase(vec![term("learning-rate-scale").with("factor", 0.0)]), "`factor` of a term is 0");
-        let nan = term("linear").with("slot", "mine").with("scale", f64::NAN);
-        refused(phase(vec![nan]), "`scale` of a term is NaN");
-        let newer = term("prox").with("mu", 0.1).with("layers", "all");
-        refused(phase(vec![newer]), "the term `prox` asks for `layers`");
-        refused(Map::new().with("freeze", "bias"), "a phase asks for `freeze`");
-        refused(Map::new().with("terms", 1i64), "`terms` is I64(1); it must be a list");
-        let plan = Map::new().with("phases", 1i64);
-        assert!(read(&plan).unwrap_err().contains("`phases` is I64(1)"));
-        assert!(read(&Map::new().with("seed", 1i64)).unwrap_err().contains("the plan asks for `seed`"));
-        assert!(
-            read(&phases(vec![Map::new(), Map::new()])).unwrap_err().contains("2 phases of the plan have no `slot`")
-        );
-        assert!(read(&phases(vec![Map::new(); 17])).unwrap_err().contains("17 phases"));
     }
 }

@@ -121,7 +121,6 @@ mod tests {
             is_sum,
             clients: Vec::new(),
             weights: Vec::new(),
-            attackers: None,
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::{
     config::{self, Config, Sampling},
     error::{Fault, Kind},
-    plugin::{Manifest, NormEffect, ParameterType, Plugin, Reduce, Requirement, Role},
+    plugin::{AttackedPart, Manifest, NoiseMechanism, NormEffect, ParameterType, Plugin, Reduce, Requirement, Role},
     train::Layout,
 };
 use anyhow::Result;
@@ -42,8 +42,10 @@ pub fn settle(
     Ok((spec != specs[index]).then_some((index, spec)))
 }
 
-/// Checks the requirements that [`settle`] does not see to. Errors: as there, and for root rows that nobody can ask for.
+/// Checks the requirements that [`settle`] does not see to. Errors: as there, for root rows that nobody can ask for, and for
+/// stragglers in a run whose noise is accounted for on the aggregate.
 pub fn check(plugins: &[Plugin], config: &Config, layout: &Layout) -> Result<()> {
+    noise_without_stragglers(plugins, config)?;
     let rows = config.federation.root_rows;
     // Only decisions see the server's own update.
     let reads = |manifest: &Manifest| {
@@ -157,6 +159,26 @@ fn is_sum(rule: &Manifest) -> bool {
     matches!(rule.reduce[..], [] | [Reduce::SumBefore | Reduce::SumAfter])
 }
 
+/// The accountants bound what one client changes by its own update. Who is late is drawn among all of a cohort, so there one
+/// client also decides whether others are. Noise that each client adds by itself does not rest on that.
+fn noise_without_stragglers(plugins: &[Plugin], config: &Config) -> Result<()> {
+    let Some(share) = config.stragglers.map(|stragglers| stragglers.share).filter(|share| *share > 0.0) else {
+        return Ok(());
+    };
+    let on_the_aggregate = |plugin: &&Plugin| {
+        plugin.manifest().privacy.as_ref().is_some_and(|noise| noise.mechanism != NoiseMechanism::LocalGaussian)
+    };
+    let Some(plugin) = plugins.iter().find(on_the_aggregate) else { return Ok(()) };
+    let name = &plugin.manifest().name;
+    Err(Fault::new(
+        Kind::Config,
+        format!(
+            "config `stragglers.share = {share}`: the noise of `{name}` hides one client's update, and with stragglers a \
+             client also changes who else is late; leave the section or the plugin out"
+        ),
+    ))
+}
+
 /// What stands against a requirement, and what to do.
 fn contradiction(requirement: Requirement, plugins: &[Plugin], config: &Config, layout: &Layout) -> Option<String> {
     let (train, federation) = (&config.train, &config.federation);
@@ -202,7 +224,9 @@ fn mixed(plugins: &[Plugin]) -> Option<String> {
 pub fn bounding_stage(plugins: &[Plugin]) -> Result<usize, String> {
     let with = |role: Role| plugins.iter().enumerate().filter(move |(_, plugin)| plugin.manifest().has(role));
     for role in [Role::Attack, Role::Mix] {
-        if let Some((_, plugin)) = with(role).next() {
+        // What hostile clients train passes the stages like every update; what they send in its place does not.
+        let acts_behind = |plugin: &Plugin| role == Role::Mix || plugin.manifest().attacks(AttackedPart::Updates);
+        if let Some((_, plugin)) = with(role).find(|(_, plugin)| acts_behind(plugin)) {
             let name = &plugin.manifest().name;
             return Err(format!(
                 "`{name}` plays the role {} behind the stage that bounds it; leave it out",

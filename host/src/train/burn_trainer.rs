@@ -11,8 +11,9 @@ use super::batch_order::Batches;
 use super::classification::{is_hit, on_grid, row_loss};
 use super::layout::each_slice;
 use super::local_model::{Build, LocalModel, build_module};
+use super::relabel::taken_for;
 use super::sgd::Update;
-use super::{Layout, LocalReport, LocalTask, Part, Score, TensorRole, Trainer};
+use super::{Layout, LocalReport, LocalTask, Part, Relabel, Score, TensorRole, Trainer};
 use crate::data::Dataset;
 use crate::error::{Fault, Kind};
 use anyhow::Result;
@@ -52,7 +53,7 @@ impl<M: LocalModel> Trainer for BurnTrainer<M> {
         let mut report = LocalReport::default();
         for _ in 0..task.steps {
             let rows = batches.next_batch();
-            let (loss_sum, gradients) = self.gradients(&module, rows, &device, 1.0)?;
+            let (loss_sum, gradients) = self.gradients(&module, rows, task.relabel, &device, 1.0)?;
             module = self.step(module, &device, gradients, &update)?;
             report.steps += 1;
             report.examples += rows.len() as u64;
@@ -74,11 +75,11 @@ impl<M: LocalModel> Trainer for BurnTrainer<M> {
         Ok(())
     }
 
-    fn score(&mut self, part: Part, rows: &[u32]) -> Result<Score> {
+    fn score_as(&mut self, part: Part, rows: &[u32], relabel: Relabel<'_>) -> Result<Score> {
         let module = self.evaluation.as_ref().expect("weights are received before they are measured");
         let mut score = Score::default();
         for rows in rows.chunks(EVALUATION_BATCH) {
-            self.score_batch(module, part, rows, &Device::flex(), &mut score)?;
+            self.score_batch(module, part, (rows, relabel), &Device::flex(), &mut score)?;
         }
         Ok(score)
     }
@@ -120,8 +121,15 @@ impl<M: LocalModel> BurnTrainer<M> {
     }
 
     /// Sum of the losses of a batch, and `factor` times the gradient of their mean.
-    pub(super) fn gradients(&self, module: &M, rows: &[u32], device: &Device, factor: f64) -> Result<(f64, Gradients)> {
-        let labels = self.labels(Part::Train, rows);
+    pub(super) fn gradients(
+        &self,
+        module: &M,
+        rows: &[u32],
+        relabel: Relabel<'_>,
+        device: &Device,
+        factor: f64,
+    ) -> Result<(f64, Gradients)> {
+        let labels = self.labels(Part::Train, rows, relabel);
         let logits = module.forward(self.features(Part::Train, rows, device));
         self.check_logits(&logits, rows.len())?;
         if !logits.is_tracked() {
@@ -167,15 +175,16 @@ impl<M: LocalModel> BurnTrainer<M> {
         })
     }
 
+    /// `rows`: with what the client takes them for.
     pub(super) fn score_batch(
         &self,
         module: &M,
         part: Part,
-        rows: &[u32],
+        (rows, relabel): (&[u32], Relabel<'_>),
         device: &Device,
         score: &mut Score,
     ) -> Result<()> {
-        let labels = self.labels(part, rows);
+        let labels = self.labels(part, rows, relabel);
         let logits = module.forward(self.features(part, rows, device));
         self.check_logits(&logits, rows.len())?;
         let own_losses = match module.loss(logits.clone(), label_tensor(&labels, device)) {
@@ -202,9 +211,9 @@ impl<M: LocalModel> BurnTrainer<M> {
         Tensor::from_data(TensorData::new(values, [rows.len(), width]), device)
     }
 
-    fn labels(&self, part: Part, rows: &[u32]) -> Vec<u32> {
+    fn labels(&self, part: Part, rows: &[u32], relabel: Relabel<'_>) -> Vec<u32> {
         let labels = &self.data.part(part).labels;
-        rows.iter().map(|&row| labels[row as usize]).collect()
+        rows.iter().map(|&row| taken_for(labels[row as usize], relabel)).collect()
     }
 
     fn check_logits(&self, logits: &Tensor<2>, rows: usize) -> Result<()> {

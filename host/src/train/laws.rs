@@ -54,6 +54,7 @@ fn task<'a>(start: &'a [f32], rows: &'a [u32]) -> LocalTask<'a> {
         momentum: 0.0,
         weight_decay: 0.0,
         terms: &[],
+        relabel: None,
         order: BatchOrder { seed: 42, round: 1, client: 3, phase: 0, steps_before: None, shuffle: true },
     }
 }
@@ -349,4 +350,36 @@ fn a_model_with_the_wrong_number_of_outputs_is_refused_with_both_shapes() {
     assert_eq!(exit_code(&error), 3);
     assert!(["[2, 4]", "[2, 3]", "`made up`"].iter().all(|word| error.to_string().contains(word)), "{error}");
     assert!(trainer.evaluate(&start, Part::Test, &rows).is_err());
+}
+
+/// The same rows with other labels.
+fn labelled(data: &Dataset, label: impl Fn(u32) -> u32) -> Arc<Dataset> {
+    let mut data = data.clone();
+    data.train.labels.iter_mut().for_each(|l| *l = label(*l));
+    Arc::new(data)
+}
+
+#[test]
+fn training_on_flipped_labels_is_training_on_data_that_is_so_labelled() {
+    let (three, two) = (pixels(), four_rows());
+    let cases = [(three, config::ModelName::Mlp, &[2, 0, 0][..]), (two, config::ModelName::Logistic, &[1, 0])];
+    for (data, name, flipped) in cases {
+        for (index, model) in shipped(name, &data).into_iter().enumerate() {
+            let (start, rows) = (model.initial_weights(1).unwrap(), (0..data.train.len() as u32).collect::<Vec<_>>());
+            let honest = LocalTask { steps: 9, batch_size: 3, ..task(&start, &rows) };
+            let misled = LocalTask { relabel: Some(flipped), ..honest.clone() };
+            let mut trainer = model.trainer(data.clone()).unwrap();
+            let (end, report) = train(&mut *trainer, &misled);
+            trainer.receive(&start).unwrap();
+            let score = trainer.score_as(Part::Train, &rows, Some(flipped)).unwrap();
+            let by_hand = labelled(&data, |label| flipped[label as usize]);
+            let mut theirs = model.trainer(by_hand).unwrap();
+            assert_eq!((end, report), train(&mut *theirs, &honest), "{name:?} {index}");
+            assert_eq!(score, theirs.evaluate(&start, Part::Train, &rows).unwrap(), "{name:?} {index}");
+            // Nothing of it stays.
+            let honestly = train(&mut *model.trainer(data.clone()).unwrap(), &honest);
+            assert_eq!(train(&mut *trainer, &honest), honestly, "{name:?} {index}");
+            assert_ne!(honestly.0, train(&mut *trainer, &misled).0, "{name:?} {index}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ mod layout;
 mod local_model;
 mod models;
 mod plan;
+mod relabel;
 mod sgd;
 mod tensor_set;
 pub mod weights_file;
@@ -30,6 +31,7 @@ pub use burn_trainer::{BurnTrainer, EVALUATION_BATCH};
 pub use device::{Accelerator, StackTrainer};
 pub use local_model::{BurnModel, LocalModel};
 pub use models::{model_from_config, model_through_burn};
+pub use relabel::Relabel;
 pub use tensor_set::TensorSet;
 
 use crate::data::{Dataset, Examples};
@@ -172,6 +174,7 @@ pub struct LocalTask<'a> {
     pub weight_decay: f64,
     /// Vectors of terms have P values in flat order.
     pub terms: &'a [Term<&'a [f32]>],
+    pub relabel: Relabel<'a>,
     pub order: BatchOrder,
 }
 
@@ -203,7 +206,12 @@ pub trait Trainer: Send {
     fn receive(&mut self, weights: &[f32]) -> Result<()>;
 
     /// Loss and hits of the weights received last on the given rows of one part of the data.
-    fn score(&mut self, part: Part, rows: &[u32]) -> Result<Score>;
+    fn score(&mut self, part: Part, rows: &[u32]) -> Result<Score> {
+        self.score_as(part, rows, None)
+    }
+
+    /// The same with the labels that a client takes the rows for.
+    fn score_as(&mut self, part: Part, rows: &[u32], relabel: Relabel<'_>) -> Result<Score>;
 
     /// Loss and hits of `weights`.
     fn evaluate(&mut self, weights: &[f32], part: Part, rows: &[u32]) -> Result<Score> {

@@ -238,6 +238,7 @@ impl Case {
                 momentum: self.momentum,
                 weight_decay: self.weight_decay,
                 terms: &prox,
+                relabel: None,
                 order: self.order(),
             };
             let report = trainer.train(&task, &mut weights).unwrap();

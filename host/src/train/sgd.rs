@@ -174,6 +174,7 @@ mod tests {
             momentum,
             weight_decay,
             terms,
+            relabel: None,
             order: BatchOrder { seed: 0, round: 0, client: 0, phase: 0, steps_before: None, shuffle: false },
         };
         let update = Update::new(&task);

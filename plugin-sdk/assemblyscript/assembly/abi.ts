@@ -24,6 +24,7 @@ export namespace op {
   export const STEP_BEGIN: u32 = 10;
   export const DECIDE_PLAN: u32 = 12;
   export const POST_BEGIN: u32 = 13;
+  export const ATTACK_BEGIN: u32 = 14;
   export const WEIGH: u32 = 32;
   export const DECIDE: u32 = 33;
   export const REDUCE: u32 = 34;

@@ -33,7 +33,7 @@ export { Phase, Plan, Term } from "./plan";
 export { plugin } from "./plugin";
 export { Scope, random } from "./random";
 export { Aggregate, Sums } from "./roles/aggregate";
-export { Attack, Attacked } from "./roles/attack";
+export { Attack, AttackBegin, Attacked } from "./roles/attack";
 export { Client, ClientBegin, ClientEnd } from "./roles/client";
 export { Compress } from "./roles/compress";
 export { Decision, DecisionPlan, Gram, extraRow } from "./roles/decide";

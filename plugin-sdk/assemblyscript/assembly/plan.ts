@@ -14,6 +14,7 @@ export class Term {
     private readonly value: f64,
     private readonly slotField: string = "",
     private readonly slot: string = "",
+    private readonly labels: Value[] | null = null,
   ) {}
 
   /** `+ (mu/2)·‖w − w0‖²` in the objective. */
@@ -55,8 +56,20 @@ export class Term {
     return new Term("personal", "", 0.0, "slot", slot);
   }
 
+  /**
+   * Rows of class y are taken for rows of class `labels[y]`, in all that the client trains and measures itself in the round.
+   * As many as there are classes, each below their number. Of attacks alone, once.
+   */
+  static relabel(labels: u64[]): Term {
+    const values: Value[] = [];
+    for (let label = 0; label < labels.length; label++) values.push(Value.ofI64(<i64>labels[label]));
+    return new Term("relabel", "", 0.0, "", "", values);
+  }
+
   encode(): Message {
     const term = new Message().withText("term", this.term);
+    const labels = this.labels;
+    if (labels != null) term.with("labels", Value.ofList(labels));
     if (this.field != "") term.withF64(this.field, this.value);
     return this.slot == "" ? term : term.withText(this.slotField, this.slot);
   }

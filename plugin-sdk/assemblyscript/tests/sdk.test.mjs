@@ -349,6 +349,8 @@ test("attackers, mixers and selectors see what the host shows them", () => {
   const plugin = Testbed.open(roles);
   assert.deepEqual(plugin.attack([[1, 2, 3], [3, 4, 5]], [9, 9, 9], 1), [-2, -3, -4]);
   assert.deepEqual(plugin.attack([], [9, 8], 1), [9, 8]);
+  const plan = plugin.call(op.ATTACK_BEGIN, { round: 1n, client: 0n, num_examples: 5n, num_classes: 3n });
+  assert.deepEqual(plan, { phases: [{ terms: [{ term: "relabel", labels: [2n, 1n, 0n] }] }] });
   // ‖(3, 4)‖² = 25 and ‖(1, 0)‖² = 1, times the examples; the inner product is 3.
   assert.deepEqual(plugin.decide([[3, 4], [1, 0]], [2, 7]), [[50, 7, 3]]);
   assert.throws(() => plugin.block(op.DECIDE, { k: 2, table: new Float64Array(3), mixOut: new Float64Array(2) }), {

@@ -156,6 +156,7 @@ fn train(name: ModelName, steps: u64, batch_size: usize) -> Result<Work> {
             momentum: 0.0,
             weight_decay: 0.0,
             terms: &[],
+            relabel: None,
             order,
         };
         trainer.train(&task, &mut out).map(|_| ())

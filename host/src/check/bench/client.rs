@@ -38,7 +38,8 @@ impl Bench {
             let broadcast = self.call(op::ROUND_BEGIN, &begin)?;
             let message = Map::new().with("round", round).with("client", client).with("num_examples", examples);
             let plan = self.call(op::CLIENT_BEGIN, &message.with("broadcast", broadcast))?;
-            local::parse(&plan, &self.manifest, 0).map_err(|problem| failure(&self.name, op::CLIENT_BEGIN, problem))?;
+            local::parse(&plan, &self.manifest, 0, local::Of::Client)
+                .map_err(|problem| failure(&self.name, op::CLIENT_BEGIN, problem))?;
             answer.extend(plan.encode().into_iter().map(f64::from));
         }
         Ok(answer)

@@ -1,13 +1,18 @@
 //! Roles that act on a cohort as a whole: attack and select.
 
-use super::{Bench, DATA, part, ranges};
+use super::{Bench, DATA, part, ranges, round_message};
 use crate::{
     check::inputs::Input,
-    plugin::{Block, Span},
+    error::PluginFailure,
+    plugin::{AttackedPart, Block, Span},
     stages::failure,
+    strategy::local,
 };
 use anyhow::Result;
-use colla_plugin_sdk::abi::{op, select_table};
+use colla_plugin_sdk::{
+    Map,
+    abi::{op, select_table},
+};
 
 /// Attackers among the clients whose updates are the rows; they are the last ones.
 const ATTACKERS: usize = 2;
@@ -28,8 +33,46 @@ const CLIENTS: [[f64; select_table::COLUMNS]; 12] = [
 ];
 
 impl Bench {
+    /// The plans of attackers, and what they send, as far as the plugin attacks either.
+    pub(super) fn attacks(&mut self, input: &Input, cut: usize) -> Result<Vec<f64>> {
+        let mut answer = Vec::new();
+        if self.manifest.attacks(AttackedPart::Training) {
+            answer.extend(self.attack_plans()?);
+        }
+        if self.manifest.attacks(AttackedPart::Updates) {
+            answer.extend(self.replaced(input, cut)?.into_iter().map(f64::from));
+        }
+        Ok(answer)
+    }
+
+    /// ATTACK_BEGIN for data with two, ten and many classes, each plan read as the host reads it. A plugin may be made for
+    /// some of them, and refuse the others.
+    fn attack_plans(&mut self) -> Result<Vec<f64>> {
+        let (mut answer, mut refused) = (Vec::new(), None);
+        for (round, client, num_classes) in [(1i64, 0i64, 2usize), (2, 7, 10), (50, 99, 1000)] {
+            let broadcast = self.call(op::ROUND_BEGIN, &round_message(round, 10))?;
+            let message = Map::new().with("round", round).with("client", client).with("num_examples", 60i64);
+            let message = message.with("num_classes", num_classes as i64).with("broadcast", broadcast);
+            match self.call(op::ATTACK_BEGIN, &message) {
+                Ok(plan) => {
+                    local::parse(&plan, &self.manifest, 0, local::Of::Attack { num_classes })
+                        .map_err(|problem| failure(&self.name, op::ATTACK_BEGIN, problem))?;
+                    answer.extend(plan.encode().into_iter().map(f64::from));
+                }
+                Err(error) if error.downcast_ref::<PluginFailure>().is_some_and(|f| f.refusal.is_some()) => {
+                    refused = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            Some(error) if answer.is_empty() => Err(error),
+            _ => Ok(answer),
+        }
+    }
+
     /// What both attackers send, then what they send where no honest client takes part.
-    pub(super) fn attacks(&mut self, input: &Input, cut: usize) -> Result<Vec<f32>> {
+    fn replaced(&mut self, input: &Input, cut: usize) -> Result<Vec<f32>> {
         let honest = self.cohort - ATTACKERS;
         let mut answer = Vec::new();
         for index in 0..ATTACKERS {

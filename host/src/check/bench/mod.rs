@@ -176,7 +176,7 @@ impl Bench {
             Role::Client => self.client(input, cut),
             Role::Normalize => self.normalized(input, cut),
             Role::Compress => self.compressed(input),
-            Role::Attack => self.attacks(input, cut).map(doubles),
+            Role::Attack => self.attacks(input, cut),
             Role::Mix => self.mixed(input),
             Role::Aggregate if self.reduces_sums() => self.weigh(),
             Role::Aggregate => self.aggregated(input, cut),

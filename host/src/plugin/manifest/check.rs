@@ -82,6 +82,12 @@ impl Manifest {
         if !self.reduce.is_empty() && !self.has(Role::Aggregate) {
             return Err("`reduce` is given, but `kinds` has no \"aggregate\"".into());
         }
+        if !self.attacks.is_empty() && !self.has(Role::Attack) {
+            return Err("`attacks` is given, but `kinds` has no \"attack\"".into());
+        }
+        if self.attacks.iter().collect::<BTreeSet<_>>().len() < self.attacks.len() {
+            return Err(format!("`attacks` {:?} names a part twice", self.attacks));
+        }
         match (&self.max_encoded, self.has(Role::Compress)) {
             (None, true) => Err("a compressor must give `max_encoded`, the capacity of one encoded piece".into()),
             (Some(_), false) => Err("`max_encoded` is given, but `kinds` has no \"compress\"".into()),

@@ -128,6 +128,10 @@ impl Driver {
     }
 
     fn attack(&mut self) {
+        for classes in [2i64, 10] {
+            let message = Map::new().with("round", 3i64).with("client", 5i64).with("num_examples", 9i64);
+            self.call(op::ATTACK_BEGIN, message.with("num_classes", classes));
+        }
         let rows: Vec<Span> = (0..K).map(|k| self.floats(k as u64, N)).collect();
         let (base, out, table) = (self.floats(30, N), self.floats(31, N), self.doubles(&[10.0, 3.0, 1.0]));
         for rows in [&rows[..], &[]] {

@@ -167,23 +167,30 @@ fn clients(run: &Run<'_>) -> Result<String> {
 fn rounds_table(run: &Run<'_>) -> String {
     const SHOWN: usize = 10;
     let mut rows = String::new();
+    let late = run.rounds.iter().any(|record| record.stragglers.is_some());
+    let turnout = |record: &RoundRecord| {
+        let stragglers = record.stragglers.map_or("–".into(), units::count);
+        if late { format!("<td>{}</td><td>{stragglers}</td>", units::count(record.clients)) } else { String::new() }
+    };
     for record in run.rounds.iter().rev().take(SHOWN).rev() {
         let number = |value: Option<f64>| value.map_or("–".into(), |value| format!("{value:.4}"));
         let _ = writeln!(
             rows,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td>{}<td>{}</td><td>{}</td></tr>",
             record.round,
             record.test_accuracy.map_or("–".into(), units::percent),
             number(record.test_loss),
             number(record.train_loss),
+            turnout(record),
             units::bytes(record.upload_bytes),
             units::seconds(record.seconds),
         );
     }
     let title = if run.rounds.len() > SHOWN { format!("Last {SHOWN} rounds") } else { "Rounds".into() };
+    let turnout = if late { "<th>Clients</th><th>Stragglers</th>" } else { "" };
     format!(
         "<figure>\n<h2>{title}</h2>\n<div class=\"wide\"><table class=\"numbers\">\n<thead><tr><th>Round</th><th>Accuracy</th><th>Loss</th>\
-         <th>Train loss</th><th>Upload</th><th>Time</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</figure>\n"
+         <th>Train loss</th>{turnout}<th>Upload</th><th>Time</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>\n</figure>\n"
     )
 }
 

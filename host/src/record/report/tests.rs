@@ -163,6 +163,16 @@ fn epsilon_is_shown_with_what_it_means_or_why_there_is_none() {
 }
 
 #[test]
+fn runs_with_stragglers_show_how_many_arrived_and_how_many_were_late() {
+    let mut records = rounds(3);
+    records[2..].iter_mut().for_each(|record| (record.clients, record.stragglers) = (1, Some(9)));
+    let page = draw("stragglers", &info(10, 3, Vec::new()), &records, &outcome(10));
+    assert!(page.contains("<th>Clients</th><th>Stragglers</th>"));
+    assert_eq!((page.matches("<td>1</td><td>9</td>").count(), page.matches("<td>10</td><td>–</td>").count()), (2, 2));
+    assert!(!draw("punctual", &info(10, 3, Vec::new()), &rounds(3), &outcome(10)).contains("Stragglers"));
+}
+
+#[test]
 fn thousands_of_clients_are_counted_in_bins_and_the_first_are_shown() {
     let page = draw("many", &info(5000, 500, counts(5000, 62, 1.0, 20_000.0)), &rounds(500), &outcome(5000));
     assert!(page.contains("the first 300 of 5,000 clients"));

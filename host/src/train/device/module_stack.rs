@@ -49,7 +49,8 @@ impl<M: LocalModel> ModuleStack<M> {
         let mut report = LocalReport::default();
         for _ in 0..task.steps {
             let rows = batches.next_batch();
-            let (loss_sum, gradients) = self.trainer.gradients(&module, rows, &device, correction.learning_rate)?;
+            let (loss_sum, gradients) =
+                self.trainer.gradients(&module, rows, task.relabel, &device, correction.learning_rate)?;
             module = step(module, gradients, &mut descent);
             report.steps += 1;
             report.examples += rows.len() as u64;
@@ -71,7 +72,7 @@ impl<M: LocalModel> ModuleStack<M> {
         let mut scores = vec![Score::default(); lists.len()];
         for ((part, rows), score) in lists.iter().zip(&mut scores) {
             for rows in rows.chunks(EVALUATION_ROWS) {
-                self.trainer.score_batch(&module, *part, rows, &device, score)?;
+                self.trainer.score_batch(&module, *part, (rows, None), &device, score)?;
             }
         }
         self.evaluation = Some(module);

@@ -105,6 +105,7 @@ impl LayerStack {
             let task = &tasks[place];
             Member {
                 batches: Batches::new(task.order, task.rows, task.batch_size),
+                relabel: task.relabel,
                 steps: task.steps,
                 learning_rate: correction.learning_rate,
                 report: LocalReport::default(),

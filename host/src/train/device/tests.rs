@@ -147,9 +147,13 @@ fn clients_of_a_stack_train_as_if_alone() {
                 &[Term::Linear { scale: -0.25, slot: &slope }, Term::L2 { lambda: 0.1 }],
                 &[Term::ClipGrad { max_norm: 0.3 }],
             ];
+            // Hostile clients stand beside honest ones.
+            let classes = case.data().num_classes as u32;
+            let flipped: Vec<u32> = (0..classes).rev().collect();
             let tasks: Vec<LocalTask<'_>> = (0..5)
                 .map(|i| LocalTask {
                     rows: &shares[i],
+                    relabel: [None, Some(&flipped[..]), None, None, Some(&flipped)][i],
                     // 20, 1, 3, 12 and 7 steps: two leave the stack early, one ends within it.
                     steps: [20, 1, 3, 12, 7][i],
                     batch_size: shares[i].len().min(10),

@@ -6,12 +6,14 @@
 use super::Accelerator;
 use super::rows::Rows;
 use crate::train::batch_order::Batches;
-use crate::train::{LocalReport, Part};
+use crate::train::relabel::taken_for;
+use crate::train::{LocalReport, Part, Relabel};
 use burn::tensor::{Tensor, TensorData};
 
 /// A client of a stack on its way through its batches.
 pub struct Member<'a> {
     pub batches: Batches<'a>,
+    pub relabel: Relabel<'a>,
     pub steps: u64,
     pub learning_rate: f64,
     pub report: LocalReport,
@@ -49,8 +51,8 @@ impl Window {
         accelerator: &Accelerator,
     ) -> Self {
         let places = steps * members.len() * batch;
-        let (mut numbers, mut scale, mut counted) =
-            (Vec::with_capacity(places), Vec::with_capacity(places), Vec::with_capacity(places));
+        let (mut numbers, mut labels) = (Vec::with_capacity(places), Vec::with_capacity(places));
+        let (mut scale, mut counted) = (Vec::with_capacity(places), Vec::with_capacity(places));
         for _ in 0..steps {
             for member in members.iter_mut() {
                 let there = match member.report.steps < member.steps {
@@ -64,15 +66,17 @@ impl Window {
                 }
                 let share = (member.learning_rate / there.len().max(1) as f64) as f32;
                 numbers.extend_from_slice(there);
+                let true_labels = rows.labels(Part::Train, there).into_iter();
+                labels.extend(true_labels.map(|label| taken_for(label, member.relabel)));
                 scale.resize(scale.len() + there.len(), share);
                 counted.resize(counted.len() + there.len(), 1.0f32);
                 let missing = batch - there.len();
                 numbers.resize(numbers.len() + missing, 0);
+                labels.resize(labels.len() + missing, 0);
                 scale.resize(scale.len() + missing, 0.0);
                 counted.resize(counted.len() + missing, 0.0);
             }
         }
-        let labels = rows.labels(Part::Train, &numbers);
         let targets = targets(&labels, outputs);
         let shape = |width| [steps, members.len(), batch, width];
         let upload = |values, width| Tensor::from_data(TensorData::new(values, shape(width)), &accelerator.device);

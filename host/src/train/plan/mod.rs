@@ -27,8 +27,9 @@ pub use order::Order;
 
 use super::batch_order::Batches;
 use super::classification::{is_hit, on_grid, row_loss};
+use super::relabel::taken_for;
 use super::sgd::Update;
-use super::{EVALUATION_BATCH, Layout, LocalReport, LocalTask, Part, Score, Term, Trainer};
+use super::{EVALUATION_BATCH, Layout, LocalReport, LocalTask, Part, Relabel, Score, Term, Trainer};
 use crate::data::Dataset;
 use crate::error::{Fault, Kind};
 use anyhow::Result;
@@ -111,10 +112,10 @@ impl PlanTrainer {
     }
 
     /// Fills in features and labels of a batch and computes its logits. `next`: rows that will follow.
-    fn forward(&mut self, part: Part, [rows, next]: [&[u32]; 2], statistics: Statistics) {
+    fn forward(&mut self, part: Part, [rows, next]: [&[u32]; 2], relabel: Relabel<'_>, statistics: Statistics) {
         let examples = self.data.part(part);
         self.labels.clear();
-        self.labels.extend(rows.iter().map(|&row| examples.labels[row as usize]));
+        self.labels.extend(rows.iter().map(|&row| taken_for(examples.labels[row as usize], relabel)));
         let (registers, width) = (self.network.registers, self.data.width());
         let features = self.network.features(rows.len());
         registers.run(
@@ -125,8 +126,8 @@ impl PlanTrainer {
     }
 
     /// One step; the sum of the losses of its batch. `next`: rows of the step that may follow.
-    fn step(&mut self, [rows, next]: [&[u32]; 2], update: &Update<'_>) -> f64 {
-        self.forward(Part::Train, [rows, next], Statistics::OfBatch);
+    fn step(&mut self, [rows, next]: [&[u32]; 2], relabel: Relabel<'_>, update: &Update<'_>) -> f64 {
+        self.forward(Part::Train, [rows, next], relabel, Statistics::OfBatch);
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let (logits, slopes) = self.network.logits_and_slopes(rows.len());
         let scale = 1.0 / rows.len() as f64;
@@ -167,7 +168,7 @@ impl Trainer for PlanTrainer {
         let mut report = LocalReport::default();
         for _ in 0..task.steps {
             let (rows, next) = batches.next_two();
-            report.loss += self.step([rows, next], &update);
+            report.loss += self.step([rows, next], task.relabel, &update);
             report.steps += 1;
             report.examples += rows.len() as u64;
             report.lr_sum += update.learning_rate;
@@ -183,12 +184,12 @@ impl Trainer for PlanTrainer {
         Ok(())
     }
 
-    fn score(&mut self, part: Part, list: &[u32]) -> Result<Score> {
+    fn score_as(&mut self, part: Part, list: &[u32], relabel: Relabel<'_>) -> Result<Score> {
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let mut score = Score::default();
         for (batch, rows) in list.chunks(EVALUATION_BATCH).enumerate() {
             let next = &list[batch * EVALUATION_BATCH + rows.len()..];
-            self.forward(part, [rows, next], Statistics::Running);
+            self.forward(part, [rows, next], relabel, Statistics::Running);
             let (logits, _) = self.network.logits_and_slopes(rows.len());
             registers.run(
                 #[inline(always)]

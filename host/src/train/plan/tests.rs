@@ -153,6 +153,7 @@ pub fn task<'a>(start: &'a [f32], rows: &'a [u32], steps: u64, change: Change) -
         momentum: 0.0,
         weight_decay: 0.0,
         terms: &[],
+        relabel: None,
         order: BatchOrder { seed: 1, round: 2, client: 3, phase: 0, steps_before: None, shuffle: true },
     };
     change(&mut task);

@@ -1,9 +1,9 @@
 /** Every role that `probe` lacks, each with the least that shows how it is called. */
 
 import {
-  Attack, Attacked, Client, ClientBegin, ClientEnd, Clients, Cohort, Decision, DecisionPlan, Doubles, Gram, Input, Message,
-  Mix, Normalize, Output, Parameters, Phase, Piece, Plan, Post, PostBegin, Role, ScanFrame, ScanPlan, Select, Term, Value,
-  extraRow, fail, failed, plugin, scale,
+  Attack, AttackBegin, Attacked, Client, ClientBegin, ClientEnd, Clients, Cohort, Decision, DecisionPlan, Doubles, Gram,
+  Input, Message, Mix, Normalize, Output, Parameters, Phase, Piece, Plan, Post, PostBegin, Role, ScanFrame, ScanPlan,
+  Select, Term, Value, extraRow, fail, failed, plugin, scale,
 } from "colla-plugin-sdk/assembly";
 export * from "colla-plugin-sdk/assembly/exports";
 
@@ -88,6 +88,13 @@ class Noise extends Post {
 
 /** Minus the mean of the honest updates, or the own one where there are none. */
 class Opposite extends Attack {
+  /** All labels are reversed. */
+  plan(client: AttackBegin): Plan {
+    const labels: u64[] = [];
+    for (let label: u64 = 0; label < client.numClasses; label++) labels.push(client.numClasses - 1 - label);
+    return Plan.withTerms([Term.relabel(labels)]);
+  }
+
   attack(attacked: Attacked): void {
     for (let i = 0; i < attacked.own.length; i++) {
       let sum: f32 = 0;
