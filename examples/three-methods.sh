@@ -20,4 +20,4 @@ done
 "$host" compare FedAvg="$folder/fedavg-1" "$folder"/fedavg-[23] \
   FedProx="$folder/fedprox-1" "$folder"/fedprox-[23] \
   SCAFFOLD="$folder/scaffold-1" "$folder"/scaffold-[23] \
-  --target 0.9 --out "$folder/three-methods.svg"
+  --target 0.9 --from 10 --out "$folder/three-methods.svg"

@@ -139,6 +139,9 @@ pub(super) struct CompareArguments {
     /// Plot the series over the rounds; HTML has the table as well
     #[arg(long, value_name = "FILE.svg|FILE.html")]
     pub out: Option<PathBuf>,
+    /// Plot from this round on, so that the end fills the height; changes no number
+    #[arg(long, value_name = "ROUND", default_value_t = 0, requires = "out")]
+    pub from: u64,
     /// What the area around a line shows
     #[arg(long, value_enum, default_value_t = BandName::Range)]
     pub band: BandName,

@@ -29,7 +29,7 @@ pub(super) fn compare(arguments: &CompareArguments) -> Result<()> {
     };
     let comparison = compare::compare(&requests, &options)?;
     if let Some((path, plot)) = plot {
-        record::write_file(path, plot.draw(&comparison)?.as_bytes())?;
+        record::write_file(path, plot.draw(&comparison, arguments.from)?.as_bytes())?;
     }
     print(&match arguments.format {
         CompareFormat::Table => text(&comparison),
@@ -58,8 +58,8 @@ impl Plot {
         }
     }
 
-    fn draw(self, comparison: &Comparison) -> Result<String> {
-        let curves = comparison.curves();
+    fn draw(self, comparison: &Comparison, from: u64) -> Result<String> {
+        let curves = comparison.curves(from)?;
         match self {
             Plot::Svg => report::comparison_svg(&curves),
             Plot::Html => report::comparison_html(&curves, &comparison.table(), &comparison.notes, &comparison.runs()),

@@ -32,13 +32,18 @@ pub(super) fn labels(settings: &[&Settings]) -> Vec<String> {
 /// they are not the default or differ between the configurations, hashes where files of one name differ.
 pub(super) fn plugins(settings: &[&Settings]) -> Vec<String> {
     let shown = |one: &&Settings| {
-        let mut shown: Vec<String> = one.plugins.iter().map(|plugin| text(plugin, settings)).collect();
-        if shown.len() > 1 {
-            shown.retain(|plugin| plugin != DEFAULT);
-        }
+        let alone = one.plugins.len() == 1;
+        let shown = one.plugins.iter().filter(|plugin| alone || !is_default_aggregate(plugin));
+        let shown: Vec<String> = shown.map(|plugin| text(plugin, settings)).collect();
         if shown.is_empty() { DEFAULT.into() } else { shown.join(", ") }
     };
     settings.iter().map(shown).collect()
+}
+
+fn is_default_aggregate(plugin: &Plugin) -> bool {
+    let defaults = defaults(plugin);
+    let mut own = plugin.parameters.iter().filter(|(key, _)| *key != HASH);
+    plugin.name == DEFAULT && !defaults.is_empty() && own.all(|(key, value)| defaults.get(key) == Some(value))
 }
 
 fn text(plugin: &Plugin, settings: &[&Settings]) -> String {

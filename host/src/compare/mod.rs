@@ -110,22 +110,27 @@ fn common_rounds(series: &[Series]) -> Result<[u64; 2]> {
 }
 
 impl Comparison {
-    /// What the plot shows: the mean line of each series, and its band where it has several runs.
-    pub fn curves(&self) -> Curves {
+    /// What the plot shows from round `from` on: the mean line of each series, and its band where it has several runs.
+    /// Errors: `Kind::Usage` if the runs end before.
+    pub fn curves(&self, from: u64) -> Result<Curves> {
+        if from > self.rounds[1] {
+            let message = format!("`--from {from}`: the last round that all runs have is {}", self.rounds[1]);
+            return Err(Fault::new(Kind::Usage, message));
+        }
         let several = self.series.iter().any(|series| series.runs.len() > 1);
         let band = match self.band {
             Band::Range => "smallest to largest run",
             Band::Sd => "one standard deviation over the runs to each side",
         };
         let name = self.metric.title();
-        Curves {
+        Ok(Curves {
             title: if several { format!("{name}; lines: mean over runs, bands: {band}") } else { name },
             share: self.metric.is_share(),
-            curves: self.series.iter().map(|series| self.curve(series)).collect(),
-        }
+            curves: self.series.iter().map(|series| self.curve(series, from)).collect(),
+        })
     }
 
-    fn curve(&self, series: &SeriesNumbers) -> Curve {
+    fn curve(&self, series: &SeriesNumbers, from: u64) -> Curve {
         let end = table::last(self, series);
         let runs = match series.runs.len() {
             1 => "1 run".into(),
@@ -138,7 +143,7 @@ impl Comparison {
         Curve {
             label: format!("{} ({runs}; {} {end})", series.name, table::last_title(self)),
             banded: series.runs.len() > 1,
-            points: series.curve.iter().map(point).collect(),
+            points: series.curve.iter().filter(|point| point.round >= from).map(point).collect(),
         }
     }
 

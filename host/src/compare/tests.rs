@@ -214,6 +214,8 @@ fn labels_say_what_configurations_do_not_share() {
         labels(&[&fedavg, &(scaffold + &uniform)]),
         ["fedavg:weights=num-examples", "scaffold, fedavg:weights=uniform"]
     );
+    let fedprox = plugin("fedprox", "mu = 0.1") + &fedavg;
+    assert_eq!(labels(&[&fedprox, &uniform]), ["fedprox:mu=0.1", "fedavg:weights=uniform"]);
     assert_eq!(
         labels(&[&(topk.clone() + &fedavg), &(feedback + &fedavg)]),
         ["topk:error-feedback=false", "topk:error-feedback=true"]
@@ -416,7 +418,7 @@ fn rounds_without_evaluation_are_passed_over_and_a_lost_run_breaks_the_mean() {
     assert_eq!(loss.series[0].best.unwrap().round, 0);
     assert_eq!(serde_json::to_value(&loss).unwrap()["series"][0]["curve"][1]["mean"], Value::Null);
     // A single dot on each side of the gap, no line.
-    let svg = comparison_svg(&loss.curves()).unwrap();
+    let svg = comparison_svg(&loss.curves(0).unwrap()).unwrap();
     assert_eq!(svg.matches("<circle").count(), 2);
 }
 
@@ -454,7 +456,7 @@ fn the_plot_has_a_line_and_a_band_for_each_series_and_always_the_same_bytes() {
     let runs = three();
     runs.write("d", 2, &(FEDPROX.to_owned() + FEDAVG), &[0.1, 0.7, 0.5]);
     runs.write("e", 1, &format!("[train]\nlocal-epochs = 1\n{FEDAVG}"), &[0.1, 0.2, 0.3]);
-    let draw = || comparison_svg(&runs.compare(&["a", "b", "c", "d", "e"]).curves()).unwrap();
+    let draw = || comparison_svg(&runs.compare(&["a", "b", "c", "d", "e"]).curves(0).unwrap()).unwrap();
     let svg = draw();
     assert_eq!(svg, draw());
     assert_eq!(svg.matches("<polygon").count(), 2, "a single run has no band");
@@ -469,7 +471,8 @@ fn the_plot_has_a_line_and_a_band_for_each_series_and_always_the_same_bytes() {
     assert!(svg.starts_with("<svg ") && svg.contains("width=\"760\"") && svg.contains("fill=\"#FFFFFF\""));
     let comparison = runs.compare(&["a", "b", "<i>=c"]);
     let page =
-        comparison_html(&comparison.curves(), &comparison.table(), &comparison.notes, &comparison.runs()).unwrap();
+        comparison_html(&comparison.curves(0).unwrap(), &comparison.table(), &comparison.notes, &comparison.runs())
+            .unwrap();
     assert!(page.contains("<td>&lt;i&gt;</td>") && !page.contains("<i>") && page.contains("not on the same cohorts"));
     leave("comparison.svg", &svg);
     leave("comparison.html", &page);
@@ -486,14 +489,25 @@ fn leave(name: &str, text: &str) {
 fn a_band_of_deviations_is_drawn_around_the_mean_and_more_lines_than_looks_are_refused() {
     let runs = three();
     let comparison = runs.compare_with(&["a", "b"], &Options { band: Band::Sd, ..options() }).unwrap();
-    let point = comparison.curves().curves[0].points[1];
+    let point = comparison.curves(0).unwrap().curves[0].points[1];
     close(point.low, 0.6 - SD);
     close(point.high, 0.6 + SD);
     let names: Vec<String> = (0..9).map(|seed| format!("s{seed}=r{seed}")).collect();
     (0..9).for_each(|seed| runs.write(&format!("r{seed}"), seed, FEDAVG, &[0.1, 0.2]));
     let many = runs.compare(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let error = comparison_svg(&many.curves()).unwrap_err();
+    let error = comparison_svg(&many.curves(0).unwrap()).unwrap_err();
     assert!(error.to_string().starts_with("9 series cannot be told apart in one plot"), "{error}");
+    assert_eq!(exit_code(&error), 2);
+}
+
+#[test]
+fn a_plot_may_begin_later_and_changes_no_number() {
+    let comparison = three().compare(&["a", "b", "c"]);
+    let (whole, end) = (comparison.curves(0).unwrap(), comparison.curves(1).unwrap());
+    assert_eq!(end.curves[0].points.iter().map(|point| point.round).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(end.curves[0].label, whole.curves[0].label);
+    let error = comparison.curves(3).err().expect("there is no round 3");
+    assert_eq!(error.to_string(), "`--from 3`: the last round that all runs have is 2");
     assert_eq!(exit_code(&error), 2);
 }
 
