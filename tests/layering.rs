@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["run"],
-    &["evaluate", "check", "apply"],
+    &["evaluate", "check", "apply", "compare"],
     &["schedule"],
     &["strategy"],
     &["stages"],

@@ -25,6 +25,7 @@ pub mod record;
 
 pub mod apply;
 pub mod check;
+pub mod compare;
 
 pub mod error;
 pub mod executor;

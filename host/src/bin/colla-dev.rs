@@ -1,8 +1,9 @@
 //! Developer commands: `cargo dev plugins` builds the shipped plugins, `--check` proves that the committed files are
 //! what the sources give, `--native` builds the native libraries; plugins in AssemblyScript are built with Node.js, and
-//! `--lang rust` leaves them as they are. `cargo dev miri` and `cargo dev asan` run the unsafe code of plugin calls under
-//! Miri and AddressSanitizer. `cargo dev bench` measures the tasks of `docs/performance.md`, `cargo dev curves` how cost
-//! grows; `cargo dev instructions` counts those of the hot paths; `cargo dev batches` tells other programs what to train on.
+//! `--lang rust` leaves them as they are. `cargo dev strategies` writes `docs/strategies.md` from their manifests. `cargo dev
+//! miri` and `cargo dev asan` run the unsafe code of plugin calls under Miri and AddressSanitizer. `cargo dev bench` measures
+//! the tasks of `docs/performance.md`, `cargo dev curves` how cost grows; `cargo dev instructions` counts those of the hot
+//! paths; `cargo dev batches` tells other programs what to train on.
 //!
 //! The build is the one that authors use (`colla::plugin::build`), so that the same commit gives the same bytes in every
 //! folder.
@@ -19,6 +20,8 @@ mod curves;
 mod instructions;
 #[path = "colla-dev/sources.rs"]
 mod sources;
+#[path = "colla-dev/strategies.rs"]
+mod strategies;
 #[path = "colla-dev/unsafe_code.rs"]
 mod unsafe_code;
 
@@ -57,6 +60,12 @@ enum Task {
         /// Only the plugins in this language; those in AssemblyScript need Node.js
         #[arg(long, value_enum, conflicts_with = "native")]
         lang: Option<Language>,
+    },
+    /// Write docs/strategies.md from the manifests of the shipped plugins
+    Strategies {
+        /// Fail if the committed page differs instead
+        #[arg(long)]
+        check: bool,
     },
     /// Measure how a round's cost grows with clients, cohort and rounds, and print the tables
     Curves,
@@ -125,6 +134,7 @@ fn main() -> ExitCode {
         Task::Plugins { check: true, lang, .. } => check_shipped(lang),
         Task::Plugins { native: true, .. } => build_native(),
         Task::Plugins { lang, .. } => build_shipped(lang),
+        Task::Strategies { check } => root().and_then(|root| strategies::run(&root, check)),
         Task::Curves => curves::run(),
         Task::Instructions { work: Some(name), .. } => instructions::work(&name),
         Task::Instructions { check, bless, .. } => {

@@ -10,7 +10,10 @@ use clap::{
     ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 
 #[derive(Parser)]
 #[command(
@@ -38,6 +41,7 @@ Examples:
   colla-host --set partition.alpha=0.5 --set train.local-epochs=1 --rounds 20
   colla-host --plugin clip --plugin topk:ratio=0.01 --plugin ./krum.wasm:f=2
   colla-host partition experiment.toml           who would have which rows
+  colla-host compare runs/* --out plot.svg       several runs in one table and one plot
   colla-host plugin inspect fedprox.wasm         what a plugin says of itself
   colla-host plugin new my-rule --kind aggregate-rows    a plugin of your own
   colla-host privacy --target-epsilon 4 --sampling-rate 0.01 --rounds 500 --delta 1e-6    how much noise that takes
@@ -47,12 +51,26 @@ const PRIVACY: &str = "\
 It is the privacy of clients: Gaussian noise on the sum of a drawn cohort's clipped updates, round after round, as \
 the plugins `clip` and `dp-gaussian` do it. A run simulates it: its noise comes from a seed that anyone can read.";
 
+const COMPARE: &str = "\
+Runs that differ in nothing but their seeds (`seed`, `partition.seed`, `data.seed`) form one series: its line is the \
+mean over the runs. A series is called by what sets its configuration apart; NAME=RUN gives it a name, and one named \
+run names its series. Runs are compared on the rounds that all of them have. What keeps series from having the same \
+cohorts is told below the table.
+
+Examples:
+  colla-host compare runs/*                                    one series for each configuration
+  colla-host compare FedAvg=runs/0001 SCAFFOLD=runs/0002 --target 0.9 --out plot.svg
+  colla-host compare runs/* --metric client_accuracy.p10 --band sd --format csv";
+
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Run an experiment (the default)
     Run(RunArguments),
     /// Show which client has how many rows of which class
     Partition(PartitionArguments),
+    /// Compare finished runs: a table, and with --out one plot
+    #[command(after_help = COMPARE)]
+    Compare(CompareArguments),
     /// Look at plugins, or write one of your own
     Plugin {
         #[command(subcommand)]
@@ -101,6 +119,56 @@ pub(super) struct PartitionArguments {
     pub experiment: ExperimentArguments,
     #[command(flatten)]
     pub output: FormatArgument,
+}
+
+#[derive(Args)]
+pub(super) struct CompareArguments {
+    /// Run directories; with a name, the series that the run is put into
+    #[arg(value_name = "[NAME=]RUN", required = true)]
+    pub runs: Vec<String>,
+    /// What is compared: a key of metrics.jsonl, such as `train_loss` or `client_accuracy.mean`; `accuracy` and `loss`
+    /// are the test set's
+    #[arg(long, value_name = "NAME", default_value = "accuracy")]
+    pub metric: String,
+    /// Average the end of a run over so many measured rounds
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub last: NonZeroUsize,
+    /// Tell the first round at this value or beyond it, such as 0.9
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub target: Option<f64>,
+    /// Plot the series over the rounds; HTML has the table as well
+    #[arg(long, value_name = "FILE.svg|FILE.html")]
+    pub out: Option<PathBuf>,
+    /// Plot from this round on, so that the end fills the height; changes no number
+    #[arg(long, value_name = "ROUND", default_value_t = 0, requires = "out")]
+    pub from: u64,
+    /// What the area around a line shows
+    #[arg(long, value_enum, default_value_t = BandName::Range)]
+    pub band: BandName,
+    /// Take unfinished runs as well, as far as they came
+    #[arg(long)]
+    pub unfinished: bool,
+    /// What standard output is for
+    #[arg(long, value_enum, default_value_t = CompareFormat::Table)]
+    pub format: CompareFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum BandName {
+    /// From the smallest to the largest run
+    Range,
+    /// One standard deviation (n - 1) over the runs to each side
+    Sd,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CompareFormat {
+    /// For people: a row for each series
+    Table,
+    /// Every number: each run's, and each series' curve
+    Json,
+    /// The table with numbers in full
+    Csv,
 }
 
 #[derive(Args)]
@@ -309,6 +377,8 @@ impl Command {
         match self {
             Command::Run(arguments) => arguments.output.format,
             Command::Partition(arguments) => arguments.output.format,
+            Command::Compare(CompareArguments { format: CompareFormat::Json, .. }) => Format::Json,
+            Command::Compare(_) => Format::Text,
             Command::Plugin { command: PluginCommand::Inspect(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::List(arguments) } => arguments.output.format,
             Command::Plugin { command: PluginCommand::Check(arguments) } => arguments.output.format,

@@ -6,6 +6,7 @@
 mod apply;
 mod arguments;
 mod author;
+mod compare;
 mod guard;
 mod partition;
 mod plugin;
@@ -65,6 +66,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Plugin { command: PluginCommand::Check(arguments) } => author::check(&arguments),
         Command::Plugin { command: PluginCommand::Apply(arguments) } => apply::apply(&arguments),
         Command::Privacy(arguments) => privacy::answer(&arguments),
+        Command::Compare(arguments) => compare::compare(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "colla-host", &mut script);

@@ -7,12 +7,19 @@ use std::{fmt::Display, io::Write, path::Path};
 /// Writes `folder/name` through a temporary file that is renamed, so that a killed run leaves a whole file.
 /// An existing file is replaced. Errors: `Kind::Io` naming the file.
 pub(super) fn write(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
-    replace(folder, name, content, false).map_err(|error| failed(&folder.join(name), error))
+    replace(folder, name.as_ref(), content, false).map_err(|error| failed(&folder.join(name), error))
+}
+
+/// Writes the file at `path`, which is replaced if it is there. Errors: `Kind::Io` naming it.
+pub fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().ok_or_else(|| failed(path, "this names no file"))?;
+    replace(folder, name.as_ref(), content, false).map_err(|error| failed(path, error))
 }
 
 /// As [`write`], and on disk before it returns, so that a power cut leaves a whole file too. Costs milliseconds.
 pub(super) fn write_durably(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
-    replace(folder, name, content, true).map_err(|error| failed(&folder.join(name), error))
+    replace(folder, name.as_ref(), content, true).map_err(|error| failed(&folder.join(name), error))
 }
 
 /// The error of a file that cannot be written.
@@ -21,7 +28,7 @@ pub(super) fn failed(path: &Path, error: impl Display) -> anyhow::Error {
     Fault::new(Kind::Io, message)
 }
 
-fn replace(folder: &Path, name: &str, content: &[u8], durably: bool) -> std::io::Result<()> {
+fn replace(folder: &Path, name: &Path, content: &[u8], durably: bool) -> std::io::Result<()> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".colla-");
     // A temporary file is for its owner only; results are for whoever the umask allows.

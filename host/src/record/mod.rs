@@ -17,6 +17,7 @@ mod tests;
 pub use console::{JsonLines, Progress, Tee, results_table};
 pub use directory::RunDirectory;
 pub use failure::{Bug, Failure};
+pub use files::write_file;
 pub use summary::{BestRound, FinalRound, LastRounds, Summary};
 pub use units::{bytes, count, percent, seconds};
 

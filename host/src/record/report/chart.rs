@@ -1,4 +1,4 @@
-//! Drawing: one look for all charts, as inline SVG that the page's style sheet colours.
+//! Drawing: one look for all charts, as SVG; inline, the page's style sheet colours it.
 //!
 //! Texts and lines carry one of the colours below; the style sheet maps each to the reader's light or dark scheme.
 //! Everything is drawn at [`SCALE`] units per pixel, because the backend rounds coordinates to whole units.
@@ -84,8 +84,15 @@ pub(super) fn line(chart: &mut Plane<'_, '_>, points: &[(f64, f64)], colour: RGB
     Ok(())
 }
 
+/// At most about twice `pixels` of the points, the last one among them: more would only make the page heavy.
+pub(super) fn thinned<T>(points: Vec<T>, pixels: u32) -> Vec<T> {
+    let stride = points.len().div_ceil(2 * pixels as usize).max(1);
+    let last = points.len().saturating_sub(1);
+    points.into_iter().enumerate().filter(|(i, _)| i % stride == 0 || *i == last).map(|(_, point)| point).collect()
+}
+
 /// Labels of 12 pixels. The family is the page's, by style sheet; the backend divides sizes by 1.24.
-fn text_style() -> TextStyle<'static> {
+pub(super) fn text_style() -> TextStyle<'static> {
     ("sans-serif", 12.0 * 1.24 * f64::from(SCALE)).into_font().color(&TEXT)
 }
 

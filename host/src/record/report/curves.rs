@@ -58,11 +58,7 @@ pub(super) fn loss(rounds: &[RoundRecord]) -> Result<Option<String>> {
 /// The values that were measured. A round without a value is passed over; a value that is not finite breaks the line.
 fn series(rounds: &[RoundRecord], pick: impl Fn(&RoundRecord) -> Option<f64>) -> Vec<(f64, f64)> {
     let measured = rounds.iter().filter_map(|record| Some((record.round as f64, pick(record)?)));
-    let all: Vec<(f64, f64)> = measured.collect();
-    // Many more points than the chart has pixels would only make the page heavy.
-    let stride = all.len().div_ceil(2 * SIZE.0 as usize).max(1);
-    let last = all.len().saturating_sub(1);
-    all.into_iter().enumerate().filter(|(i, _)| i % stride == 0 || *i == last).map(|(_, point)| point).collect()
+    chart::thinned(measured.collect(), SIZE.0)
 }
 
 fn x_axis(rounds: &[RoundRecord]) -> Axis {

@@ -1,17 +1,21 @@
-//! `report.html`: the run on one page that needs nothing else, neither scripts nor network.
+//! `report.html`: the run on one page that needs nothing else, neither scripts nor network; and the plot of several
+//! runs.
 //!
-//! Where in the flow: drawn once, from what the run directory collected. Everything that came from outside (names,
-//! parameters, the configuration) is escaped.
+//! Where in the flow: drawn once, from what the run directory collected or a comparison computed. Everything that came
+//! from outside (names, parameters, the configuration) is escaped.
 //! What it never does: compute a result; it shows those of [`super::Summary`].
 
 mod axis;
 mod chart;
 mod clients;
+mod comparison;
 mod curves;
 mod heat_map;
 
 #[cfg(test)]
 mod tests;
+
+pub use comparison::{Curve, CurvePoint, Curves, comparison_html, comparison_svg};
 
 use super::{Outcome, RoundRecord, RunInfo, Summary, units};
 use anyhow::Result;
@@ -31,14 +35,18 @@ pub struct Run<'a> {
 pub fn html(run: &Run<'_>) -> Result<String> {
     let title = escape(&format!("{}, {}", run.info.data, run.info.model));
     let body = [header(run), tiles(run), curves(run)?, clients(run)?, partition(run)?, plugins(run), config(run)];
-    Ok(format!(
+    Ok(page(&format!("CollA run: {title}"), &body.concat()))
+}
+
+/// A page that needs nothing else. Title and body are HTML.
+fn page(title: &str, body: &str) -> String {
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>CollA run: {title}</title>\n\
-         <style>\n{}</style>\n</head>\n<body>\n<main>\n{}</main>\n</body>\n</html>\n",
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n\
+         <style>\n{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
         include_str!("style.css"),
-        body.concat(),
-    ))
+    )
 }
 
 /// Text that HTML shows as it is, in elements and in quoted attributes.
