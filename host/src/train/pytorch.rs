@@ -1,7 +1,7 @@
 //! Local training held against PyTorch: the same weights, rows and batch order, the same results within 1e-5.
 //!
 //! `tests/vectors/pytorch/NAME.in.json` is written by this test where `COLLA_WRITE_VECTORS` is set (after a change
-//! of the batch order or a case), `NAME.out.json` by `make.py` beside it with PyTorch. The convolutional network's weights
+//! of the batch order or a case), `NAME.out.json` by `make.py` beside it with PyTorch. The convolutional networks' weights
 //! and pixels come from one integer formula on both sides, so that its files stay small.
 
 use super::*;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Input {
-    /// `logistic`, `mlp` or `cnn`.
+    /// `logistic`, `mlp`, `cnn` or `cnn-bn`.
     model: String,
     hidden: Vec<usize>,
     sample_shape: Vec<usize>,
@@ -82,7 +82,7 @@ const SMALL: Case = Case {
     by_formula: false,
 };
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     SMALL,
     Case { name: "binary", sample_shape: &[13], num_classes: 2, batch_size: 4, ..SMALL },
     Case { name: "mlp", model: config::ModelName::Mlp, hidden: &[20, 10], ..SMALL },
@@ -99,6 +99,15 @@ const CASES: [Case; 6] = [
     Case {
         name: "cnn",
         model: config::ModelName::Cnn,
+        sample_shape: &[1, 28, 28],
+        rows: 40,
+        batch_size: 12,
+        by_formula: true,
+        ..SMALL
+    },
+    Case {
+        name: "cnn-bn",
+        model: config::ModelName::CnnBn,
         sample_shape: &[1, 28, 28],
         rows: 40,
         batch_size: 12,

@@ -43,10 +43,13 @@ def weights_by_formula(shapes):
 
 
 def forward(model, tensors, x):
-    if model == "cnn":
-        x = F.max_pool2d(F.relu(F.conv2d(x, *tensors[0:2], padding=2)), 2)
-        x = F.max_pool2d(F.relu(F.conv2d(x, *tensors[2:4], padding=2)), 2)
-        tensors = tensors[4:]
+    for _ in range(2 if model in ("cnn", "cnn-bn") else 0):
+        x, tensors = F.conv2d(x, *tensors[:2], padding=2), tensors[2:]
+        if model == "cnn-bn":
+            scale, shift, running_mean, running_var = tensors[:4]
+            # PyTorch's defaults for momentum and epsilon; it moves the running statistics in place.
+            x, tensors = F.batch_norm(x, running_mean, running_var, scale, shift, training=True), tensors[4:]
+        x = F.max_pool2d(F.relu(x), 2)
     x = x.flatten(1)
     for i in range(0, len(tensors), 2):
         x = F.linear(x if i == 0 else F.relu(x), tensors[i].T, tensors[i + 1])
@@ -58,16 +61,17 @@ def train(case):
     flat = case["initial_weights"] or weights_by_formula(shapes)
     flat = torch.tensor(numpy.asarray(flat, dtype=numpy.float32))
     tensors = [
-        part.reshape(shape).clone().requires_grad_()
-        for part, shape in zip(flat.split([math.prod(s) for s in shapes]), shapes)
+        part.reshape(shape).clone().requires_grad_("running_" not in name)
+        for part, (name, shape) in zip(flat.split([math.prod(s) for s in shapes]), case["tensors"])
     ]
-    received = [t.detach().clone() for t in tensors]
+    learnt = [t for t in tensors if t.requires_grad]
+    received = [t.detach().clone() for t in learnt]
     labels = torch.tensor(case["labels"])
     pixels = case["pixels"] or mix(PIXELS + numpy.arange(len(labels) * math.prod(case["sample_shape"]))) % 256
     pixels = torch.tensor(numpy.asarray(pixels, dtype=numpy.float32)).reshape(-1, *case["sample_shape"])
     features = pixels * case["scale"] + case["shift"]
     optimizer = torch.optim.SGD(
-        tensors, lr=case["learning_rate"], momentum=case["momentum"], weight_decay=case["weight_decay"]
+        learnt, lr=case["learning_rate"], momentum=case["momentum"], weight_decay=case["weight_decay"]
     )
     losses = []
     for batch in case["batches"]:
@@ -78,7 +82,7 @@ def train(case):
             loss = F.cross_entropy(logits, labels[batch])
         losses.append(loss.item())
         if case["prox_mu"]:
-            loss = loss + case["prox_mu"] / 2 * sum(((t - r) ** 2).sum() for t, r in zip(tensors, received))
+            loss = loss + case["prox_mu"] / 2 * sum(((t - r) ** 2).sum() for t, r in zip(learnt, received))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
