@@ -161,3 +161,16 @@ fn what_is_decoded_is_that_of_an_independent_implementation() {
         close(&decoded, &case.floats("decoded"), 1e-5);
     }
 }
+
+/// `tests/vectors/methods/public.json`: what the authors' own code, in OpenFL, makes of the same signs.
+#[test]
+fn what_is_decoded_is_that_of_the_authors_implementation() {
+    let file = Vectors::read(include_str!("../../../tests/vectors/methods/public.json"));
+    for case in file.cases("eden") {
+        let values = file.floats(case.str("given"));
+        let mut plugin =
+            Testbed::<Eden>::new(&[("bits", case.i64("bits").into()), ("rotations", case.i64("rotations").into())]);
+        plugin.circumstances(file.i64("round") as u64, file.i64("client") as u64);
+        close(&through(&mut plugin, &values), &case.floats("decoded"), 1e-5);
+    }
+}

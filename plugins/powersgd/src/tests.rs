@@ -1,6 +1,6 @@
 use super::*;
 use colla_plugin_sdk::abi::status;
-use colla_plugin_sdk::testing::Testbed;
+use colla_plugin_sdk::testing::{Testbed, Vectors, close};
 
 fn plugin(rank: i64, shapes: &[&[usize]]) -> Testbed<PowerSgd> {
     let mut plugin = Testbed::new(&[("rank", rank.into())]);
@@ -165,6 +165,25 @@ fn the_products_are_those_of_an_independent_implementation() {
             let apart = decoded.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(apart < 1e-5, "{shape:?}: {apart}");
             assert!(distance(&given, &expected) > 0.1 * norm(&given), "the case loses something");
+        }
+    }
+}
+
+/// `tests/vectors/methods/public.json`: what PyTorch's hook of DistributedDataParallel makes of updates that follow each
+/// other, with error feedback, warm start and the same first Q.
+#[test]
+fn the_products_are_those_of_pytorchs_hook_round_after_round() {
+    let file = Vectors::read(include_str!("../../../tests/vectors/methods/public.json"));
+    for case in file.cases("powersgd") {
+        let shape: Vec<usize> = case.integers("shape").into_iter().map(|length| length as usize).collect();
+        let mut state = case.floats("q");
+        let mut residual = vec![0.0; shape.iter().product()];
+        for round in case.cases("rounds") {
+            let given: Vec<f32> = round.floats("update").iter().zip(&residual).map(|(new, old)| new + old).collect();
+            let decoded = through(case.i64("rank"), &shape, &given, &mut state);
+            close(&decoded, &round.floats("decoded"), 1e-5);
+            residual = given.iter().zip(&decoded).map(|(given, sent)| given - sent).collect();
+            assert!(norm(&residual) > 0.1 * norm(&given), "the case loses something");
         }
     }
 }

@@ -94,7 +94,7 @@ colla_plugin!(Qsgd: compress);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use colla_plugin_sdk::testing::Testbed;
+    use colla_plugin_sdk::testing::{Testbed, Vectors, close};
 
     fn plugin(bits: i64) -> Testbed<Qsgd> {
         Testbed::new(&[("bits", bits.into())])
@@ -183,5 +183,19 @@ mod tests {
         check(&[0, 0, 128, 63, 0, 0], "the encoded piece has 1 bytes too many");
         check(&[0, 0, 128, 63, 0b0100_0000], "the frame's unused bits are not zero");
         check(&[0, 0, 0, 0, 0], "the encoded piece has 1 bytes too many");
+    }
+
+    /// `tests/vectors/methods/public.json`: what GRACE's QSGD makes of the same draws.
+    #[test]
+    fn what_is_decoded_is_that_of_a_public_implementation() {
+        let file = Vectors::read(include_str!("../../../tests/vectors/methods/public.json"));
+        let values = file.floats("values");
+        for case in file.cases("qsgd") {
+            let mut plugin = plugin(case.i64("bits"));
+            plugin.circumstances(file.i64("round") as u64, file.i64("client") as u64);
+            let encoded = plugin.encode(&values, values.len()).unwrap();
+            let decoded = plugin.decode(&encoded, &[values.len()]).unwrap();
+            close(&decoded, &case.floats("decoded"), 1e-5);
+        }
     }
 }

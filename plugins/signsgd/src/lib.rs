@@ -159,4 +159,17 @@ mod tests {
             close(&decoded, &case.floats("decoded"), 1e-5);
         }
     }
+
+    /// `tests/vectors/methods/public.json`: what GRACE's scaled signs are.
+    #[test]
+    fn what_is_decoded_is_that_of_a_public_implementation() {
+        let file = Vectors::read(include_str!("../../../tests/vectors/methods/public.json"));
+        let values = file.floats("values");
+        for case in file.cases("signsgd") {
+            let mut plugin = plugin("mean");
+            let encoded = plugin.encode(&values, values.len()).unwrap();
+            let decoded = plugin.decode(&encoded, &[values.len()]).unwrap();
+            close(&decoded, &case.floats("decoded"), 1e-5);
+        }
+    }
 }

@@ -203,4 +203,18 @@ mod tests {
             close(&decoded, &case.floats("decoded"), 1e-5);
         }
     }
+
+    /// `tests/vectors/methods/public.json`: what GRACE's TernGrad makes of the same draws.
+    #[test]
+    fn what_is_decoded_is_that_of_a_public_implementation() {
+        let file = Vectors::read(include_str!("../../../tests/vectors/methods/public.json"));
+        let values = file.floats("values");
+        for case in file.cases("terngrad") {
+            let mut plugin = plugin(case.f64("clip"));
+            plugin.circumstances(file.i64("round") as u64, file.i64("client") as u64);
+            let encoded = plugin.encode(&values, values.len()).unwrap();
+            let decoded = plugin.decode(&encoded, &[values.len()]).unwrap();
+            close(&decoded, &case.floats("decoded"), 1e-5);
+        }
+    }
 }
