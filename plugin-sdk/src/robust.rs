@@ -96,20 +96,35 @@ pub fn mean_of(selected: &[usize], examples: &[f64], by_examples: bool, coeffici
     Ok(())
 }
 
-/// The median of sorted columns: the value in the middle, of an even number of values the mean of the two there, in `f32`.
+/// The median of sorted columns: the value in the middle, of an even number of values their [`mean`], in `f32`.
 ///
 /// Shapes: at least one row of values.
 pub fn median(sorted: &[[f32; LANES]]) -> [f32; LANES] {
     let middle = sorted.len() / 2;
-    let mut median = sorted[middle];
-    if sorted.len().is_multiple_of(2) {
-        median.iter_mut().zip(sorted[middle - 1]).for_each(|(high, low)| *high = (low + *high) / 2.0);
+    if sorted.len().is_multiple_of(2) { mean(&sorted[middle - 1..=middle]) } else { sorted[middle] }
+}
+
+/// The mean of each column of these values, added to 0 in their order and divided by their number, in `f32`; where that
+/// leaves the range of `f32`, as of values near 3·10³⁸, in `f64`.
+///
+/// Shapes: at least one row of values.
+pub fn mean(values: &[[f32; LANES]]) -> [f32; LANES] {
+    let mut sums = [0.0; LANES];
+    for values in values {
+        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
     }
-    median
+    let mut means = sums.map(|sum| sum / values.len() as f32);
+    if means.iter().any(|mean| !mean.is_finite()) {
+        for lane in (0..LANES).filter(|&lane| !sums[lane].is_finite()) {
+            let sum: f64 = values.iter().map(|values| f64::from(values[lane])).sum();
+            means[lane] = (sum / values.len() as f64) as f32;
+        }
+    }
+    means
 }
 
 /// The mean of the `count` values of each sorted column that are nearest to its [`median`], added to 0 in ascending order
-/// and divided by `count`, in `f32`. Of two values equally near the lower one counts.
+/// and divided by `count`, in `f32`, or in `f64` as [`mean`] does. Of two values equally near the lower one counts.
 ///
 /// The nearest values stand side by side, so the window of `count` values starts at the lowest and moves up while the value
 /// above it is nearer than its lowest one; differences from the median are in `f32`.
@@ -124,14 +139,26 @@ pub fn mean_around_median(sorted: &[[f32; LANES]], count: usize) -> [f32; LANES]
         let (low, high) = (sorted[at], sorted[at + count]);
         from_fn(|lane| median[lane] - low[lane] > high[lane] - median[lane])
     };
-    for (j, values) in sorted.iter().enumerate() {
+    // Which values of place `j` are in the window.
+    let inside = |j: usize| -> [bool; LANES] {
         let reached = if j < count { [true; LANES] } else { passed(j - count) };
         let left_behind = if j + count < sorted.len() { passed(j) } else { [false; LANES] };
+        from_fn(|lane| reached[lane] & !left_behind[lane])
+    };
+    for (j, values) in sorted.iter().enumerate() {
+        let inside = inside(j);
         for (lane, sum) in sums.iter_mut().enumerate() {
-            *sum += if reached[lane] & !left_behind[lane] { values[lane] } else { 0.0 };
+            *sum += if inside[lane] { values[lane] } else { 0.0 };
         }
     }
-    sums.map(|sum| sum / count as f32)
+    let mut means = sums.map(|sum| sum / count as f32);
+    if means.iter().any(|mean| !mean.is_finite()) {
+        for lane in (0..LANES).filter(|&lane| !sums[lane].is_finite()) {
+            let nearest = (0..sorted.len()).filter(|&j| inside(j)[lane]);
+            means[lane] = (nearest.map(|j| f64::from(sorted[j][lane])).sum::<f64>() / count as f64) as f32;
+        }
+    }
+    means
 }
 
 #[cfg(test)]
@@ -147,6 +174,22 @@ mod tests {
         assert_eq!(median(&columns(&[1.0, 2.0, 9.0]))[0], 2.0);
         assert_eq!(median(&columns(&[1.0, 2.0, 4.0, 9.0]))[LANES - 1], 3.0);
         assert_eq!(median(&columns(&[7.0]))[0], 7.0);
+    }
+
+    #[test]
+    fn means_of_values_at_the_end_of_the_range_are_in_it() {
+        let far = f32::MAX;
+        for values in [&[far, far][..], &[-far, -far], &[0.75 * far, far, far], &[-far, 1.0, far, far, far, far]] {
+            let exact = values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64;
+            assert_eq!(mean(&columns(values))[3], exact as f32, "{values:?}");
+        }
+        assert_eq!(median(&columns(&[-far, 0.5 * far, far, far]))[7], 0.75 * far);
+        assert_eq!(mean_around_median(&columns(&[-1.0, far, far, far]), 3)[0], far);
+        // One column at the end changes no other one, and what is not finite stays so.
+        let mut mixed = columns(&[1.0, 2.0]);
+        (mixed[0][4], mixed[1][4], mixed[1][5]) = (far, far, f32::INFINITY);
+        let means = mean(&mixed);
+        assert_eq!((means[3], means[4], means[5]), (1.5, far, f32::INFINITY));
     }
 
     #[test]

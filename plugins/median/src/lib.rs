@@ -1,5 +1,6 @@
 //! Coordinate-wise median, Definition 1 of Yin et al. (arXiv:1803.01498), unweighted.
-//! Of an even number of values it is the mean of the two in the middle, in `f32`; so of one or two clients it is the mean.
+//! Of an even number of values it is the mean of the two in the middle, in `f32`, or in `f64` where their sum is beyond `f32`
+//! ([`robust::median`]); so of one or two clients it is the mean.
 
 use colla_plugin_sdk::{Aggregate, Parameters, Plugin, Result, colla_plugin, math, robust};
 
@@ -13,10 +14,7 @@ impl Plugin for Median {
 
 impl Aggregate for Median {
     fn reduce(&mut self, rows: &[&[f32]], _weights: Option<&[f64]>, out: &mut [f32]) -> Result<()> {
-        match rows.len() {
-            1 | 2 => math::mean(rows, out),
-            _ => math::reduce_sorted(rows, out, robust::median),
-        }
+        math::reduce_sorted(rows, out, robust::median);
         Ok(())
     }
 }
@@ -40,6 +38,7 @@ mod tests {
         let mut plugin = Testbed::<Median>::new(&[]);
         assert_eq!(plugin.reduce(&[vec![3.0, -1.0]]).unwrap(), [3.0, -1.0]);
         assert_eq!(plugin.reduce(&[vec![3.0, -1.0], vec![4.0, 0.0]]).unwrap(), [3.5, -0.5]);
+        assert_eq!(plugin.reduce(&[vec![3e38], vec![3e38]]).unwrap(), [3e38]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Krum and Multi-Krum of Blanchard et al. (NeurIPS 2017, arXiv:1703.02757). Among n updates of which f may be hostile, the
 //! score of update i is the sum of its squared distances to the n − f − 2 others nearest to it (the Krum function of the
-//! paper's section 4). Multi-Krum averages the m updates with the lowest scores; m = 1 is Krum.
+//! paper's section 4). Multi-Krum averages the m updates with the lowest scores; m = 1 is Krum. The paper leaves m open; the
+//! default n − f is ByzFL's, the library of the paper's group takes n − f − 2.
 //!
 //! For whoever writes it in another language, bit for bit, in `f64`:
 //! 1. dᵢⱼ = max(0, (Gᵢᵢ + Gⱼⱼ) − 2·Gᵢⱼ) for every j ≠ i.

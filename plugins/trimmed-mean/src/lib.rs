@@ -1,8 +1,8 @@
 //! Coordinate-wise trimmed mean, Definition 2 of Yin et al. (arXiv:1803.01498): for each coordinate, drop the ⌊βK⌋
-//! smallest and the ⌊βK⌋ largest of K values and average the rest, unweighted, in ascending order, in `f32`.
+//! smallest and the ⌊βK⌋ largest of K values and average the rest, unweighted, in ascending order, in `f32`; where the sum is
+//! beyond `f32`, in `f64` ([`robust::mean`]).
 
-use colla_plugin_sdk::math::{self, LANES};
-use colla_plugin_sdk::{Aggregate, Parameters, Plugin, Result, colla_plugin};
+use colla_plugin_sdk::{Aggregate, Parameters, Plugin, Result, colla_plugin, math, robust};
 
 struct TrimmedMean {
     beta: f64,
@@ -20,7 +20,7 @@ impl Aggregate for TrimmedMean {
         if cut == 0 {
             math::mean(rows, out);
         } else {
-            math::reduce_sorted(rows, out, |sorted| mean(&sorted[cut..sorted.len() - cut]));
+            math::reduce_sorted(rows, out, |sorted| robust::mean(&sorted[cut..sorted.len() - cut]));
         }
         Ok(())
     }
@@ -29,14 +29,6 @@ impl Aggregate for TrimmedMean {
 /// ⌊βK⌋, as by decimal arithmetic (0.29·100 is 28.999… in binary), and never so much that nothing is left.
 fn cut(beta: f64, k: usize) -> usize {
     ((beta * k as f64 + 1e-9) as usize).min((k - 1) / 2)
-}
-
-fn mean(kept: &[[f32; LANES]]) -> [f32; LANES] {
-    let mut sums = [0.0; LANES];
-    for values in kept {
-        sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-    }
-    sums.map(|sum| sum / kept.len() as f32)
 }
 
 colla_plugin!(TrimmedMean: aggregate);
