@@ -4,9 +4,13 @@ use super::support::{Lab, small};
 use anyhow::Result;
 use colla::config::{Cache, Config};
 use colla::data::{self, Dataset};
+use colla::plugin::shipped_names;
 use colla::record::{Observer, Outcome};
 use colla::run::Experiment;
 use colla::train::model_from_config;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 #[test]
@@ -80,58 +84,154 @@ fn the_median_of_two_clients_and_a_trimmed_mean_that_trims_nothing_are_the_unifo
     }
 }
 
-/// Every parameter moved off its neutral value changes the result: none is read and forgotten.
+/// Ten clients of a round, for rules that need more than six.
+const TEN: &[&str] = &["--set", "federation.fraction-train=0.5"];
+/// The same with clients of one distribution, among whom no update is the shortest in every round.
+const ALIKE: &[&str] = &["--set", "federation.fraction-train=0.5", "--set", "partition.kind=\"iid\""];
+/// Some of the clients of every cohort are hostile.
+const HOSTILE: &[&str] = &["--set", "federation.fraction-train=1.0", "--set", "attack.fraction=0.3"];
+const CLIPPED: &[&str] = &["--plugin", "clip:norm=0.5"];
+const MEDIAN: &[&str] = &["--plugin", "median"];
+const NONE: &[&str] = &[];
+
+/// A plugin with two values of one of its parameters, in a run with these arguments.
+#[rustfmt::skip]
+const MOVED: &[(&[&str], &str, &str)] = &[
+    (NONE, "fedprox:mu=0", "fedprox:mu=0.1"),
+    (NONE, "fedavg:weights=num-examples", "fedavg:weights=uniform"),
+    (NONE, "fedavg:denominator=0", "fedavg:denominator=500"),
+    (NONE, "fedavgm:momentum=0", "fedavgm:momentum=0.5"),
+    (NONE, "fedavgm:server-learning-rate=1", "fedavgm:server-learning-rate=0.5"),
+    (NONE, "fedadam", "fedadam:server-learning-rate=0.05"),
+    (NONE, "fedadam", "fedadam:beta1=0.5"),
+    (NONE, "fedadam", "fedadam:beta2=0.5"),
+    (NONE, "fedadam", "fedadam:tau=0.01"),
+    (NONE, "fedadam", "fedadam:initial-v=0.1"),
+    (NONE, "fedadam", "fedadam:bias-correction=true"),
+    (NONE, "fedadagrad", "fedadagrad:server-learning-rate=0.05"),
+    (NONE, "fedadagrad", "fedadagrad:beta1=0.5"),
+    (NONE, "fedadagrad", "fedadagrad:tau=0.01"),
+    (NONE, "fedadagrad", "fedadagrad:initial-v=0.1"),
+    (NONE, "fedyogi", "fedyogi:server-learning-rate=0.05"),
+    (NONE, "fedyogi", "fedyogi:beta1=0.5"),
+    (NONE, "fedyogi", "fedyogi:beta2=0.5"),
+    (NONE, "fedyogi", "fedyogi:tau=0.01"),
+    (NONE, "fedyogi", "fedyogi:initial-v=0.1"),
+    (NONE, "fedexp", "fedexp:epsilon=1e9"),
+    (NONE, "feddyn", "feddyn:alpha=0.5"),
+    (NONE, "scaffold", "scaffold:server-learning-rate=0.5"),
+    (NONE, "fednova", "fednova:weights=uniform"),
+    (NONE, "q-fedavg", "q-fedavg:q=0.1"),
+    (NONE, "q-fedavg", "q-fedavg:client-learning-rate=0.05"),
+    (NONE, "norm-bound:norm=1e9", "norm-bound:norm=0.1"),
+    (NONE, "norm-bound:norm=0.1", "norm-bound:norm=0.1,weights=uniform"),
+    (NONE, "trimmed-mean:beta=0", "trimmed-mean:beta=0.2"),
+    (NONE, "meamed:f=0", "meamed:f=2"),
+    (NONE, "sign-majority", "sign-majority:scale=0.002"),
+    (NONE, "sign-majority", "sign-majority:weights=num-examples"),
+    (NONE, "geometric-median", "geometric-median:weights=num-examples"),
+    (NONE, "geometric-median", "geometric-median:max-iterations=1"),
+    (NONE, "geometric-median", "geometric-median:tolerance=0.1"),
+    (ALIKE, "krum:f=0", "krum:f=3"),
+    (ALIKE, "krum:f=3", "krum:f=3,neighbours=n-f-1"),
+    (TEN, "multi-krum:f=3", "multi-krum:f=1"),
+    (TEN, "multi-krum:f=3", "multi-krum:f=3,m=3"),
+    (TEN, "multi-krum:f=3", "multi-krum:f=3,weights=num-examples"),
+    (TEN, "multi-krum:f=3,m=2", "multi-krum:f=3,m=2,neighbours=n-f-1"),
+    (TEN, "bulyan:f=0", "bulyan:f=1"),
+    (TEN, "bulyan:f=1", "bulyan:f=1,selection=multi-krum"),
+    (TEN, "bulyan:f=1", "bulyan:f=1,neighbours=n-f-1"),
+    (NONE, "mda:f=0", "mda:f=2"),
+    (NONE, "mda:f=2", "mda:f=2,weights=num-examples"),
+    (NONE, "centered-clip:tau=1e9", "centered-clip:tau=0.1"),
+    (NONE, "centered-clip:tau=0.1", "centered-clip:tau=0.1,iterations=3"),
+    (NONE, "centered-clip:tau=0.1", "centered-clip:tau=0.1,weights=num-examples"),
+    (MEDIAN, "nnm:f=0", "nnm:f=2"),
+    (MEDIAN, "bucketing:s=2", "bucketing:s=3"),
+    (NONE, "clip:norm=1e30", "clip:norm=0.5"),
+    (NONE, "layer-clip:norm=1e30", "layer-clip:norm=0.5"),
+    (NONE, "layer-clip:norm=0.5", "layer-clip:norm=0.5,bound=tensor"),
+    (NONE, "center", "center:of=tensor"),
+    (NONE, "local-dp:noise-multiplier=0.01", "local-dp:noise-multiplier=0.01,norm=0.5"),
+    (NONE, "local-dp:noise-multiplier=0", "local-dp:noise-multiplier=0.01"),
+    (NONE, "adaptive-clip", "adaptive-clip:norm=0.2"),
+    (NONE, "adaptive-clip", "adaptive-clip:quantile=0.9"),
+    (NONE, "adaptive-clip", "adaptive-clip:bound-learning-rate=0"),
+    (NONE, "adaptive-clip", "adaptive-clip:count-noise=0"),
+    (NONE, "adaptive-clip", "adaptive-clip:weights=num-examples"),
+    (NONE, "adaptive-clip", "adaptive-clip:denominator=12"),
+    (NONE, "topk:ratio=1", "topk:ratio=0.1"),
+    (NONE, "topk:ratio=0.1", "topk:ratio=0.1,error-feedback=true"),
+    (NONE, "topk:ratio=0.1", "topk:ratio=0.1,direction=both"),
+    (NONE, "randk:ratio=1", "randk:ratio=0.5"),
+    (NONE, "randk:ratio=0.5", "randk:ratio=0.5,unbiased=false"),
+    (NONE, "threshold", "threshold:threshold=0.01"),
+    (NONE, "threshold", "threshold:send=signs"),
+    (NONE, "qsgd:bits=8", "qsgd:bits=4"),
+    (NONE, "quantize", "quantize:bits=4"),
+    (NONE, "quantize", "quantize:range=symmetric"),
+    (NONE, "signsgd", "signsgd:scale=unit"),
+    (NONE, "terngrad", "terngrad:clip=2.5"),
+    (NONE, "eden", "eden:bits=2"),
+    (NONE, "eden", "eden:unbiased=false"),
+    (NONE, "eden", "eden:rotations=1"),
+    (NONE, "powersgd:rank=2", "powersgd:rank=1"),
+    (NONE, "count-sketch", "count-sketch:ratio=0.5"),
+    (NONE, "count-sketch", "count-sketch:rows=3"),
+    (NONE, "count-sketch", "count-sketch:top=0.1"),
+    (CLIPPED, "dp-gaussian:noise-multiplier=0", "dp-gaussian:noise-multiplier=0.1"),
+    (CLIPPED, "dp-tree:noise-multiplier=0", "dp-tree:noise-multiplier=0.1"),
+    (CLIPPED, "dp-tree:noise-multiplier=0.1", "dp-tree:noise-multiplier=0.1,restart=3"),
+    (CLIPPED, "dp-tree:noise-multiplier=0.1,restart=3", "dp-tree:noise-multiplier=0.1,restart=3,completion=false"),
+    (NONE, "power-of-choice:d=6", "power-of-choice:d=20"),
+    (HOSTILE, "sign-flip", "sign-flip:scale=2"),
+    (HOSTILE, "sign-flip", "sign-flip:of=honest-mean"),
+    (HOSTILE, "gaussian:sd=0.1", "gaussian:sd=0.2"),
+    (HOSTILE, "gaussian:sd=0.1", "gaussian:sd=0.1,mode=add"),
+    (HOSTILE, "ipm", "ipm:epsilon=2"),
+    (HOSTILE, "alie:z=1", "alie:z=2"),
+    (HOSTILE, "scale:factor=2", "scale:factor=3"),
+];
+
+/// Parameters that leave the common model alone: `methods` has tests of what they do to the personal ones.
+const PERSONAL: &[(&str, &str)] = &[("ditto", "lambda"), ("ditto", "personal-epochs")];
+
 #[test]
 fn every_plugin_parameter_changes_the_result() {
     let lab = Lab::new();
-    for (index, (neutral, moved)) in [
-        ("fedprox:mu=0", "fedprox:mu=0.1"),
-        ("fedavg:weights=num-examples", "fedavg:weights=uniform"),
-        ("fedavg:denominator=0", "fedavg:denominator=500"),
-        ("fedavgm:momentum=0", "fedavgm:momentum=0.5"),
-        ("fedavgm:server-learning-rate=1", "fedavgm:server-learning-rate=0.5"),
-        ("fedadam", "fedadam:server-learning-rate=0.05"),
-        ("fedadam", "fedadam:beta1=0.5"),
-        ("fedadam", "fedadam:beta2=0.5"),
-        ("fedadam", "fedadam:tau=0.01"),
-        ("fedadam", "fedadam:initial-v=0.1"),
-        ("fedadam", "fedadam:bias-correction=true"),
-        ("trimmed-mean:beta=0", "trimmed-mean:beta=0.2"),
-        ("meamed:f=0", "meamed:f=2"),
-        ("mda:f=0", "mda:f=2"),
-        ("mda:f=2", "mda:f=2,weights=num-examples"),
-        ("centered-clip:tau=1e9", "centered-clip:tau=0.1"),
-        ("centered-clip:tau=0.1", "centered-clip:tau=0.1,iterations=3"),
-        ("centered-clip:tau=0.1", "centered-clip:tau=0.1,weights=num-examples"),
-        ("norm-bound:norm=1e9", "norm-bound:norm=0.1"),
-        ("norm-bound:norm=0.1", "norm-bound:norm=0.1,weights=uniform"),
-        ("fednova", "fednova:weights=uniform"),
-        ("sign-majority", "sign-majority:scale=0.002"),
-        ("sign-majority", "sign-majority:weights=num-examples"),
-        ("fedadagrad", "fedadagrad:server-learning-rate=0.05"),
-        ("fedadagrad", "fedadagrad:beta1=0.5"),
-        ("fedadagrad", "fedadagrad:tau=0.01"),
-        ("fedadagrad", "fedadagrad:initial-v=0.1"),
-        ("fedyogi", "fedyogi:server-learning-rate=0.05"),
-        ("fedyogi", "fedyogi:beta1=0.5"),
-        ("fedyogi", "fedyogi:beta2=0.5"),
-        ("fedyogi", "fedyogi:tau=0.01"),
-        ("fedyogi", "fedyogi:initial-v=0.1"),
-        ("feddyn", "feddyn:alpha=0.5"),
-        ("clip:norm=1e30", "clip:norm=0.5"),
-        ("topk:ratio=1", "topk:ratio=0.1"),
-        ("topk:ratio=0.1", "topk:ratio=0.1,error-feedback=true"),
-        ("qsgd:bits=8", "qsgd:bits=4"),
-        ("scaffold", "scaffold:server-learning-rate=0.5"),
-        ("powersgd:rank=2", "powersgd:rank=1"),
-        ("power-of-choice:d=6", "power-of-choice:d=20"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let weights = |side: &str, plugin| lab.weights(&format!("{index}{side}"), &small(&["--plugin", plugin]));
-        assert_ne!(weights("a", neutral), weights("b", moved), "{neutral} and {moved}");
+    let mut known = HashMap::new();
+    let mut weights = |more: &'static [&'static str], plugin: &'static str| -> String {
+        let name = known.len().to_string();
+        let run = || lab.weights(&name, &small(&[more, &["--plugin", plugin][..]].concat()));
+        known.entry((more, plugin)).or_insert_with(run).clone()
+    };
+    let same = MOVED.iter().filter(|(more, neutral, moved)| weights(more, neutral) == weights(more, moved));
+    let same: Vec<_> = same.map(|(_, neutral, moved)| format!("{neutral} and {moved}")).collect();
+    assert!(same.is_empty(), "the same weights with {same:?}");
+}
+
+/// None is read and forgotten, and none is forgotten here.
+#[test]
+fn every_parameter_of_every_shipped_plugin_is_among_those_that_are_moved() {
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins");
+    for name in shipped_names() {
+        let text = std::fs::read_to_string(plugins.join(name).join("manifest.json")).expect("a manifest");
+        let manifest: Value = serde_json::from_str(&text).expect("JSON");
+        for parameter in manifest["params"].as_array().into_iter().flatten() {
+            let parameter = parameter["name"].as_str().expect("a name");
+            let is_moved = MOVED.iter().any(|(_, neutral, moved)| {
+                let value = |given: &'static str| value_of(given, name, parameter);
+                moved.split(':').next() == Some(name) && value(neutral) != value(moved)
+            });
+            assert!(is_moved || PERSONAL.contains(&(name, parameter)), "`{parameter}` of `{name}` is moved nowhere");
+        }
     }
+}
+
+/// The value of a parameter in `name:parameter=value,..`.
+fn value_of(given: &'static str, name: &str, parameter: &str) -> Option<&'static str> {
+    let parameters = given.strip_prefix(name)?.strip_prefix(':')?;
+    parameters.split(',').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == parameter).map(|(_, v)| v)
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod author;
 mod bad_input;
 mod bench;
 mod client_state;
+mod closed_form;
 mod composition;
 mod conformance;
 mod determinism;

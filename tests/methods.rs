@@ -211,6 +211,24 @@ fn krum_is_multi_krum_that_selects_one_bit_for_bit() {
     assert_eq!(lab.weights("a", &with(&[], &["krum"])), lab.weights("b", &with(&[], &["multi-krum:m=1"])));
 }
 
+/// SCAFFOLD's variates are means of plain gradients, and FedNova's aₖ counts steps that all go equally far. Both, and FedDyn and
+/// FedExP, are analysed for the uniform mean or say how they weigh.
+#[test]
+fn what_the_analysis_of_a_method_needs_is_required() {
+    let lab = Lab::new();
+    for (plugins, more, requirement) in [
+        (&["scaffold"][..], &["--set", "train.momentum=0.9"][..], "`scaffold` — it requires `plain-sgd`"),
+        (&["fednova"], &["--set", "train.momentum=0.9"], "`fednova` — it requires `plain-sgd`"),
+        (&["scaffold", "fedavg:weights=num-examples"], &[], "`scaffold` — it requires `uniform-weights`"),
+        (&["feddyn", "fedavg:weights=num-examples"], &[], "`feddyn` — it requires `uniform-weights`"),
+        (&["fedexp", "fedavg:weights=num-examples"], &[], "`fedexp` — it requires `uniform-weights`"),
+    ] {
+        let refused = lab.colla(&with(more, plugins));
+        assert_eq!(refused.code, 3, "{plugins:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains(requirement), "`{requirement}` is not in\n{}", refused.stderr);
+    }
+}
+
 #[test]
 fn fltrust_needs_data_on_the_server() {
     let lab = Lab::new();

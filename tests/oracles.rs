@@ -236,6 +236,23 @@ fn robust_rules_agree_with_byzfl() {
 }
 
 #[test]
+fn krum_gives_one_of_the_updates_bit_for_bit_and_multi_krum_of_all_their_uniform_mean() {
+    let updates = byzfl_updates(&json("byzfl.json"));
+    let lab = Lab::new();
+    let file = write_updates(&lab, &updates, &[]);
+    let after = |plugin: &str| applied(&lab, &file, &[plugin.to_owned()], &[]).1["1/u"].clone();
+    for f in [0, 3, 6] {
+        let chosen = after(&format!("krum:f={f}"));
+        // The file's start is zero, and the updates in it are these in `f32`.
+        assert!(
+            updates.iter().any(|update| update.iter().map(|&x| f64::from(x as f32)).eq(chosen.iter().copied())),
+            "{f}"
+        );
+    }
+    check("all", &after("multi-krum:f=3,m=15"), &after("fedavg:weights=uniform"), 1e-7, 1e-6);
+}
+
+#[test]
 fn attacks_agree_with_byzfl() {
     let (oracle, expected) = (json("byzfl.json"), tensors(&vectors("byzfl.out.safetensors")));
     let attackers: Vec<i64> = oracle["attackers"].as_array().expect("ids").iter().filter_map(Value::as_i64).collect();
