@@ -3,9 +3,9 @@
 use super::support::{Lab, native};
 use super::wat::{
     COPY_FIRST_ROW, FILL_NAN, FILL_ZERO, GRAM, OK, ROWS, answering_plugin, drawing_plugin, each_element, fill_out,
-    first_of_out, manifest, module, of, plugin,
+    first_of_out, manifest, module, of, plugin, replying_plugin,
 };
-use colla_plugin_sdk::Map;
+use colla_plugin_sdk::{Map, Value as Wire, abi::op};
 use serde_json::Value;
 
 const SHIPPED: [&str; 54] = [
@@ -198,13 +198,14 @@ fn a_rule_that_decides_for_the_first_row_or_not_at_all_breaks_its_laws() {
 #[test]
 fn an_attack_on_training_must_plan_for_some_number_of_classes() {
     let relabel = |labels: &[i64]| {
-        let labels: Vec<colla_plugin_sdk::Value> = labels.iter().map(|&label| label.into()).collect();
-        let phase = Map::new().with("terms", vec![Map::new().with("term", "relabel").with("labels", labels).into()]);
-        Map::new().with("phases", vec![phase.into()])
+        let labels: Vec<Wire> = labels.iter().map(|&label| Wire::I64(label)).collect();
+        let term = Map::new().with("term", "relabel").with("labels", labels);
+        let phase = Map::new().with("terms", vec![Wire::Map(term)]);
+        Map::new().with("phases", vec![Wire::Map(phase)])
     };
     let attack = |labels: &[i64]| {
         let manifest = manifest("attack", ",\"attacks\":[\"training\"]");
-        super::wat::replying_plugin(&manifest, &[(colla_plugin_sdk::abi::op::ATTACK_BEGIN, relabel(labels))], OK)
+        replying_plugin(&manifest, &[(op::ATTACK_BEGIN, relabel(labels))], OK)
     };
     // The same two labels, however many classes there are.
     breaks(attack(&[1, 0]), "finite", "names 2 classes; the data have 10");

@@ -176,6 +176,8 @@ fn declarations_of_state_vectors_and_stages_that_cannot_hold_are_refused() {
     says(r#"["client"]"#, vectors, "`kinds` must name both");
     says(r#"["client","server-step"]"#, vectors, "fine");
     says(r#"["client"]"#, r#""personal":"v""#, "`personal` is `v`; it must be a slot of scope client");
+    says(r#"["client"]"#, r#""attacks":["training"]"#, "`attacks` is given, but `kinds` has no \"attack\"");
+    says(r#"["attack"]"#, r#""attacks":["updates","updates"]"#, "names a part twice");
     says(r#"["client"]"#, r#""max_header":8"#, "`max_header` is given, but `kinds` has no \"normalize\"");
     says(r#"["normalize"]"#, r#""max_header":5000"#, "`max_header` is 5000; at most 4096 bytes");
     says(r#"["post"]"#, r#""norm":"keeps""#, "`kinds` has neither");
