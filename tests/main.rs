@@ -8,6 +8,7 @@ mod bad_input;
 mod bench;
 mod client_state;
 mod closed_form;
+mod compare;
 mod composition;
 mod conformance;
 mod determinism;
