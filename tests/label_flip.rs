@@ -59,14 +59,16 @@ const METHODS: [&[&str]; 8] = [
     &["--set", "stragglers.share=0.5", "--set", "train.momentum=0.9"],
 ];
 
+/// Its name, the plugin, and what it makes of a label.
+type Flip<'a> = (&'a str, &'a [&'a str], &'a dyn Fn(u32) -> u32);
+
 #[test]
 fn flipping_is_training_on_a_file_that_was_flipped_by_hand() {
     let lab = Lab::new();
     let file = clients_csv();
     let targeted: &[&str] = &["--plugin", "label-flip:flip=targeted,source=2,target=0"];
     let (reverse, target) = (|label| 2 - label, |label| if label == 2 { 0 } else { label });
-    let flips: [(&str, &[&str], &dyn Fn(u32) -> u32); 2] =
-        [("reverse", FLIPPED, &reverse), ("targeted", targeted, &target)];
+    let flips: [Flip<'_>; 2] = [("reverse", FLIPPED, &reverse), ("targeted", targeted, &target)];
     for (flip, plugin, by_hand) in flips {
         let made = flipped_by_hand(&lab, &format!("{flip}.csv"), &file, &[1, 3], by_hand);
         for (index, method) in METHODS.iter().enumerate() {

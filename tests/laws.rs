@@ -191,6 +191,9 @@ const MOVED: &[(&[&str], &str, &str)] = &[
     (HOSTILE, "ipm", "ipm:epsilon=2"),
     (HOSTILE, "alie:z=1", "alie:z=2"),
     (HOSTILE, "scale:factor=2", "scale:factor=3"),
+    (HOSTILE, "label-flip", "label-flip:flip=targeted"),
+    (HOSTILE, "label-flip:flip=targeted", "label-flip:flip=targeted,source=2"),
+    (HOSTILE, "label-flip:flip=targeted", "label-flip:flip=targeted,target=2"),
 ];
 
 /// Parameters that leave the common model alone: `methods` has tests of what they do to the personal ones.

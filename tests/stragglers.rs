@@ -112,7 +112,7 @@ fn what_is_dropped_leaves_no_trace_but_the_bytes_that_went_down() {
     }
 }
 
-/// Softmax regression of four sites in full batches, so that a client's number in the run changes nothing.
+/// Softmax regression of four sites in full batches, so that a client's number in the run changes roundings alone.
 fn sites(csv: &Path, clients: usize) -> Vec<String> {
     let settings = [
         format!("data.path={csv:?}"),
@@ -153,8 +153,10 @@ fn a_round_without_the_stragglers_is_one_of_the_other_clients_alone() {
                 run(&lab, &format!("{name}-{seed}-{}", method.len()), &arguments, stragglers).weights()
             };
             let dropped = weights("dropped", &csv, &late(0.5, "dropped"));
-            assert_eq!(dropped, weights("alone", &others, &[]), "seed {seed}");
-            assert_ne!(dropped, weights("all", &csv, &[]), "seed {seed}");
+            let apart = |other: &[f32]| dropped.iter().zip(other).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            // A client's rows are shuffled by its number, which is another one there: the same rows add up in another order.
+            assert!(apart(&weights("alone", &others, &[])) < 1e-6, "seed {seed}");
+            assert!(apart(&weights("all", &csv, &[])) > 1e-3, "seed {seed}");
         }
     }
 }

@@ -80,7 +80,7 @@ impl Runs {
     /// The message without the folder of this test, and the exit code.
     #[track_caller]
     fn refuse_with(&self, arguments: &[&str], options: &Options) -> (String, u8) {
-        let error = self.compare_with(arguments, options).err().expect("it is refused");
+        let Err(error) = self.compare_with(arguments, options) else { panic!("it is refused") };
         (format!("{error:#}").replace(&format!("{}/", self.0.path().display()), ""), exit_code(&error))
     }
 
