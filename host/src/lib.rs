@@ -30,6 +30,7 @@ pub mod compare;
 pub mod error;
 pub mod executor;
 pub mod plugin;
+mod prefetch;
 pub mod privacy;
 pub mod random;
 pub mod registers;

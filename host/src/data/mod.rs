@@ -10,7 +10,6 @@ mod csv;
 mod heart_disease;
 mod idx;
 mod optdigits;
-mod prefetch;
 mod scaling;
 mod source;
 mod synthetic;
@@ -21,7 +20,7 @@ pub use source::{EMBEDDED, Embedded, load};
 #[cfg(test)]
 pub(crate) use source::shared_file;
 
-use prefetch::prefetch;
+use crate::prefetch::prefetch_all;
 
 /// How many rows before its turn the memory is asked for a row: as many as its answer takes.
 const AHEAD: usize = 8;
@@ -80,22 +79,31 @@ impl Features {
     /// Shapes: `out` has `rows.len() × width` elements; every row index is below the number of rows.
     #[inline(always)]
     pub fn gather(&self, rows: &[u32], width: usize, out: &mut [f32]) {
-        self.gather_before(rows, &[], width, out);
+        self.gather_shifted(rows, &[], width, self.shift(), out);
     }
 
-    /// As [`gather`](Self::gather), while the memory is asked for the rows of `next`, which will be gathered after these.
+    /// What is added to every scaled value: 0 for features that are used as they are.
+    pub fn shift(&self) -> f32 {
+        match self {
+            Features::U8 { shift, .. } => *shift,
+            Features::F32(_) => 0.0,
+        }
+    }
+
+    /// As [`gather`](Self::gather), with `shift` in the place of the features' own, if they have one, and while the memory is
+    /// asked for the rows of `next`, which will be gathered after these.
     ///
     /// Inlined, so that a caller who knows the processor gets it in that processor's registers.
     #[inline(always)]
-    pub fn gather_before(&self, rows: &[u32], next: &[u32], width: usize, out: &mut [f32]) {
+    pub fn gather_shifted(&self, rows: &[u32], next: &[u32], width: usize, shift: f32, out: &mut [f32]) {
         debug_assert_eq!(out.len(), rows.len() * width);
         let range = |row: u32| row as usize * width..(row as usize + 1) * width;
         match self {
-            Features::U8 { values, scale, shift } => {
+            Features::U8 { values, scale, .. } => {
                 let mut ahead = rows.iter().chain(next).skip(AHEAD);
                 for (&row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
                     if let Some(&row) = ahead.next() {
-                        prefetch(&values[range(row)]);
+                        prefetch_all(&values[range(row)]);
                     }
                     for (o, &v) in out.iter_mut().zip(&values[range(row)]) {
                         *o = f32::from(v) * scale + shift;

@@ -15,7 +15,7 @@ use super::operands::{Dense, Windows, panels_of_rows};
 use super::patches::{Form, Input};
 use super::pool::Pool;
 use super::scratch::{Scratch, sized};
-use super::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH, pieces};
+use super::tile::{Added, ByColumns, ByRuns, Fresh, Panels, Place, Target, WIDTH, pieces};
 use crate::registers::Registers;
 
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Conv {
         let right = Panels { values: &weights[self.offset..], depth: taps, first: 0, columns: outputs };
         let place = Place::Stride(outputs);
         let target = Target { values: out, place, panel_stride: WIDTH, overlapping: false };
-        registers.dispatch(ByColumns { left, rows: pixels, right, target, sum: Sum::Fresh });
+        registers.dispatch(ByColumns { left, rows: pixels, right, target, sum: Fresh });
     }
 
     fn product_of_windows(&self, registers: Registers, weights: &[f32], x: &[f32], out: &mut [f32]) {
@@ -108,7 +108,7 @@ impl Conv {
         let left = self.windows(x, 0, self.input.kernel);
         let right = Panels { values: &weights[self.offset..], depth: taps, first: 0, columns: outputs };
         let target = Target { values: out, place: Place::Stride(outputs), panel_stride: WIDTH, overlapping: false };
-        registers.dispatch(ByRuns { left, rows: self.corners.len(), right, target, sum: Sum::Fresh });
+        registers.dispatch(ByRuns { left, rows: self.corners.len(), right, target, sum: Fresh });
     }
 
     fn windows<'a>(&'a self, image: &'a [f32], first: usize, rows: usize) -> Windows<'a> {
@@ -123,6 +123,7 @@ impl Conv {
         let Scratch { patches, pixels: out, panels, turned, gradient, bias, .. } = scratch;
         let gradient = sized(gradient, taps * outputs);
         let (bias, image_bias) = sized(bias, 2 * outputs).split_at_mut(outputs);
+        gradient.fill(0.0);
         bias.fill(0.0);
         let turned = sized(turned, taps * outputs + WIDTH);
         if slope_x.is_some() {
@@ -142,14 +143,13 @@ impl Conv {
             for (first, row) in self.pool.slope_rows(out) {
                 panels_of_rows(row, outputs, first, pixels, panels);
             }
-            let sum = if image == 0 { Sum::Fresh } else { Sum::Added };
             match self.input.form {
                 Form::Planes => {
                     let patches = sized(patches, taps * pixels);
                     self.input.patches(x, patches);
-                    self.gradient_of_patches(registers, patches, panels, gradient, sum);
+                    self.gradient_of_patches(registers, patches, panels, gradient);
                 }
-                Form::Pixels => self.gradient_of_windows(registers, x, panels, gradient, sum),
+                Form::Pixels => self.gradient_of_windows(registers, x, panels, gradient),
             }
             if let Some(slope_x) = slope_x.as_deref_mut() {
                 let slope_x = &mut slope_x[image * self.input.len()..][..self.input.len()];
@@ -160,15 +160,8 @@ impl Conv {
         learner.learn(self.bias_offset(), bias);
     }
 
-    /// `gradient`, in panels, from the slopes of one image's pixels in panels.
-    fn gradient_of_patches(
-        &self,
-        registers: Registers,
-        patches: &[f32],
-        slopes: &[f32],
-        gradient: &mut [f32],
-        sum: Sum,
-    ) {
+    /// To `gradient`, in panels, from the slopes of one image's pixels in panels.
+    fn gradient_of_patches(&self, registers: Registers, patches: &[f32], slopes: &[f32], gradient: &mut [f32]) {
         let (taps, pixels) = (self.input.taps(), self.input.pixels());
         for (column, count) in pieces(self.outputs, 2) {
             let width = WIDTH.min(count);
@@ -176,11 +169,11 @@ impl Conv {
             let right = Panels { values: &slopes[column * pixels..], depth: pixels, first: 0, columns: count };
             let (values, place) = (&mut gradient[column * taps..], Place::Stride(width));
             let target = Target { values, place, panel_stride: taps * WIDTH, overlapping: false };
-            registers.dispatch(ByRuns { left, rows: taps, right, target, sum });
+            registers.dispatch(ByRuns { left, rows: taps, right, target, sum: Added });
         }
     }
 
-    fn gradient_of_windows(&self, registers: Registers, x: &[f32], slopes: &[f32], gradient: &mut [f32], sum: Sum) {
+    fn gradient_of_windows(&self, registers: Registers, x: &[f32], slopes: &[f32], gradient: &mut [f32]) {
         let (taps, pixels, run) = (self.input.taps(), self.input.pixels(), self.input.run());
         for (column, count) in pieces(self.outputs, 2) {
             let width = WIDTH.min(count);
@@ -189,7 +182,7 @@ impl Conv {
                 let values = &mut gradient[column * taps + ky * run * width..];
                 let target =
                     Target { values, place: Place::Stride(width), panel_stride: taps * WIDTH, overlapping: false };
-                registers.dispatch(ByColumns { left: self.windows(x, ky, 1), rows: run, right, target, sum });
+                registers.dispatch(ByColumns { left: self.windows(x, ky, 1), rows: run, right, target, sum: Added });
             }
         }
     }
@@ -202,7 +195,7 @@ impl Conv {
         let right = Panels { values: turned, depth: kernel * run, first: 0, columns: channels };
         let place = Place::Listed(&self.places);
         let target = Target { values: slope_x, place, panel_stride: WIDTH, overlapping: false };
-        registers.dispatch(ByRuns { left, rows: self.places.len(), right, target, sum: Sum::Fresh });
+        registers.dispatch(ByRuns { left, rows: self.places.len(), right, target, sum: Fresh });
     }
 
     /// Kernels [taps, channels, outputs] turned by half a circle, as panels of a matrix [taps · outputs, channels].

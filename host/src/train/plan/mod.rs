@@ -7,6 +7,7 @@
 //! definition, and tests hold the plan to it. All buffers live as long as the agent. What it never does: use more than
 //! the calling thread, draw at random, or carry anything from one task to the next.
 
+mod active;
 mod conv;
 mod layers;
 mod learner;
@@ -54,7 +55,13 @@ pub struct PlanTrainer {
     /// P where gradients are clipped, else empty or not read.
     gradient: Vec<f32>,
     labels: Vec<u32>,
+    /// Whether enough inputs are blank in whole batches of this data, and the first layer gains from leaving them out.
+    sparse: bool,
 }
+
+/// Samples of an evaluation's batch where blank inputs are left out: a few more are blank in a small one. A sample's
+/// logits do not depend on it.
+const SPARSE_EVALUATION_BATCH: usize = 20;
 
 /// That a model made for samples and outputs of these sizes suits the data.
 pub(super) fn check_data(made_for: [usize; 2], data: &Dataset) -> Result<()> {
@@ -74,8 +81,10 @@ impl PlanTrainer {
     pub fn new(layers: &Layers, layout: &Layout, data: Arc<Dataset>) -> Result<Self> {
         let network = Network::new(layers);
         check_data([network.inputs(), network.outputs()], &data)?;
+        let sparse = network.gains_from_blanks() && active::pays(&data.train.features, data.train.len(), data.width());
         Ok(PlanTrainer {
             network,
+            sparse,
             data,
             weights: vec![0.0; layout.len() + WIDTH],
             received: Vec::with_capacity(layout.len()),
@@ -117,10 +126,11 @@ impl PlanTrainer {
         self.labels.clear();
         self.labels.extend(rows.iter().map(|&row| taken_for(examples.labels[row as usize], relabel)));
         let (registers, width) = (self.network.registers, self.data.width());
+        let shift = if self.network.leaves_out_blanks() { 0.0 } else { examples.features.shift() };
         let features = self.network.features(rows.len());
         registers.run(
             #[inline(always)]
-            || examples.features.gather_before(rows, next, width, features),
+            || examples.features.gather_shifted(rows, next, width, shift, features),
         );
         self.network.forward(&self.weights, rows.len(), statistics);
     }
@@ -164,6 +174,9 @@ impl Trainer for PlanTrainer {
         if update.clips() {
             self.gradient.resize(self.len(), 0.0);
         }
+        if self.sparse && update.plain_rate().is_some() {
+            self.network.leave_out_blanks(self.data.train.features.shift(), &self.weights);
+        }
         let mut batches = Batches::new(task.order, task.rows, task.batch_size);
         let mut report = LocalReport::default();
         for _ in 0..task.steps {
@@ -174,6 +187,7 @@ impl Trainer for PlanTrainer {
             report.lr_sum += update.learning_rate;
         }
         report.loss /= report.examples.max(1) as f64;
+        self.network.read_blanks(&mut self.weights);
         (self.received, self.slots) = (received, slots);
         self.network.give_back(&self.weights[..self.len()], out);
         Ok(report)
@@ -187,8 +201,12 @@ impl Trainer for PlanTrainer {
     fn score_as(&mut self, part: Part, list: &[u32], relabel: Relabel<'_>) -> Result<Score> {
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let mut score = Score::default();
-        for (batch, rows) in list.chunks(EVALUATION_BATCH).enumerate() {
-            let next = &list[batch * EVALUATION_BATCH + rows.len()..];
+        let size = if self.sparse { SPARSE_EVALUATION_BATCH } else { EVALUATION_BATCH };
+        if self.sparse {
+            self.network.leave_out_blanks(self.data.part(part).features.shift(), &self.weights);
+        }
+        for (batch, rows) in list.chunks(size).enumerate() {
+            let next = &list[batch * size + rows.len()..];
             self.forward(part, [rows, next], relabel, Statistics::Running);
             let (logits, _) = self.network.logits_and_slopes(rows.len());
             registers.run(
@@ -202,6 +220,7 @@ impl Trainer for PlanTrainer {
             );
             score.rows += rows.len() as u64;
         }
+        self.network.read_blanks(&mut self.weights);
         Ok(score)
     }
 }

@@ -3,15 +3,17 @@
 //! Where in the flow: the plan's trainer fills in features and slopes of the logits, the network does what lies
 //! between. What it never does: allocate once it has seen its largest batch, or read a value of an earlier batch.
 
+use super::active::{Active, ROOM};
 use super::conv::Conv;
 use super::layers::{Layer, Layers, Shape};
 use super::learner::Learner;
-use super::linear::{Backward, Linear};
+use super::linear::{Backward, BackwardActive, Linear};
 use super::norm::{Forward, Norm, Statistics, Trace};
 use super::order::Order;
 use super::patches::{Form, Input};
 use super::pool::Pool;
 use super::scratch::Scratch;
+use super::tile::WIDTH;
 use crate::registers::Registers;
 use std::ops::Range;
 
@@ -42,6 +44,9 @@ pub struct Network {
     choices: Vec<Vec<u8>>,
     /// For each stage what its normalisation used; empty for the others.
     traces: Vec<Trace>,
+    /// What the first stage reads while blank inputs are left out.
+    active: Active,
+    leaves_out_blanks: bool,
     scratch: Scratch,
 }
 
@@ -64,6 +69,8 @@ impl Network {
             outputs: last.len(),
             values: vec![Vec::new(); buffers],
             slopes: vec![Vec::new(); buffers],
+            active: Active::default(),
+            leaves_out_blanks: false,
             scratch: Scratch::default(),
         }
     }
@@ -79,6 +86,41 @@ impl Network {
     /// What has a gradient, ascending.
     pub fn trained(&self) -> &[Range<usize>] {
         &self.trained
+    }
+
+    /// Whether leaving out blank inputs can save more than finding them costs, which is about what a panel or two cost.
+    pub fn gains_from_blanks(&self) -> bool {
+        matches!(self.stages.first(), Some(Stage::Linear(linear)) if linear.outputs > 2 * WIDTH)
+    }
+
+    pub fn leaves_out_blanks(&self) -> bool {
+        self.leaves_out_blanks
+    }
+
+    /// From now on features have no shift, `shift` is added to their products, and blank inputs are left out.
+    pub fn leave_out_blanks(&mut self, shift: f32, weights: &[f32]) {
+        let [Stage::Linear(first), ..] = &self.stages[..] else {
+            panic!("blank inputs are left out of a linear layer only");
+        };
+        let (active, weight, outputs) = (&mut self.active, first.weight(weights), first.outputs);
+        self.registers.run(
+            #[inline(always)]
+            || active.begin(shift, weight, outputs),
+        );
+        self.leaves_out_blanks = true;
+    }
+
+    /// From now on features are read as they are. `weights` may miss what a step with blank inputs left out kept apart,
+    /// and get it.
+    pub fn read_blanks(&mut self, weights: &mut [f32]) {
+        if let ([Stage::Linear(first), ..], true) = (&self.stages[..], self.leaves_out_blanks) {
+            let (active, weight) = (&self.active, first.weight_mut(weights));
+            self.registers.run(
+                #[inline(always)]
+                || active.settle(weight),
+            );
+        }
+        self.leaves_out_blanks = false;
     }
 
     /// From flat weights to the plan's.
@@ -108,16 +150,27 @@ impl Network {
             grow(&mut self.choices[i], rows * stage.choices());
         }
         grow(&mut self.values[self.stages.len()], rows * self.outputs);
+        grow(&mut self.values[0], rows * self.inputs + ROOM);
         &mut self.values[0][..rows * self.inputs]
     }
 
     /// Logits [rows, outputs] of the features that were filled in. Shapes: `weights` with a panel's width of room at
     /// their end.
     pub fn forward(&mut self, weights: &[f32], rows: usize, statistics: Statistics) -> &[f32] {
+        if self.leaves_out_blanks {
+            let (active, features, inputs) = (&mut self.active, &self.values[0], self.inputs);
+            self.registers.run(
+                #[inline(always)]
+                || active.pick(features, rows, inputs),
+            );
+        }
         for (i, stage) in self.stages.iter().enumerate() {
             let (before, after) = self.values.split_at_mut(i + 1);
             let (x, y) = (&before[i][..rows * stage.input_len()], &mut after[0][..rows * stage.output_len()]);
             match stage {
+                Stage::Linear(linear) if i == 0 && self.leaves_out_blanks => {
+                    linear.forward_active(self.registers, weights, &self.active, y, rows);
+                }
                 Stage::Linear(linear) => linear.forward(self.registers, weights, x, y, rows),
                 Stage::Conv(conv) => {
                     let choices = &mut self.choices[i][..rows * stage.choices()];
@@ -140,10 +193,23 @@ impl Network {
         (&self.values[last][..rows * self.outputs], &mut self.slopes[last][..rows * self.outputs])
     }
 
-    /// Backward from the slopes that were filled in, each stage's weights learning on the way.
+    /// Backward from the slopes that were filled in, each stage's weights learning on the way. Panics if blank inputs are
+    /// left out and the weights move by more than the gradient.
     pub fn backward(&mut self, rows: usize, learner: &mut Learner<'_>) {
         for (i, stage) in self.stages.iter().enumerate().rev() {
             let (before, after) = self.slopes.split_at_mut(i + 1);
+            if let (0, true, Stage::Linear(linear)) = (i, self.leaves_out_blanks, stage) {
+                let pass = BackwardActive {
+                    registers: self.registers,
+                    x: &mut self.active,
+                    y: &self.values[1][..rows * stage.output_len()],
+                    slope_y: &mut after[0][..rows * stage.output_len()],
+                    rate: learner.plain_rate().expect("steps by the gradient alone"),
+                    rows,
+                };
+                linear.backward_active(pass, &mut self.scratch, learner);
+                continue;
+            }
             let slope_x = &mut before[i];
             let slope_x = if i == 0 {
                 None

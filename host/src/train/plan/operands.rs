@@ -42,6 +42,37 @@ impl Columns for Dense<'_> {
     }
 }
 
+/// Rows of a matrix of which some columns were left out: each element meets a row of the right factor that is named.
+#[derive(Clone, Copy, Debug)]
+pub struct Picked<'a> {
+    pub values: &'a [f32],
+    pub stride: usize,
+    /// A row of the right factor for each element of a row of this one.
+    pub meets: &'a [u32],
+}
+
+impl Runs for Picked<'_> {
+    #[inline(always)]
+    fn segments(&self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn length(&self, _segment: usize) -> usize {
+        self.meets.len()
+    }
+
+    #[inline(always)]
+    fn run(&self, row: usize, _segment: usize) -> &[f32] {
+        &self.values[row * self.stride..]
+    }
+
+    #[inline(always)]
+    fn meets(&self) -> Option<&[u32]> {
+        Some(self.meets)
+    }
+}
+
 /// The rows, from `first` on, of a matrix that lies in panels: a segment for each panel.
 #[derive(Clone, Copy, Debug)]
 pub struct RowsOfPanels<'a> {

@@ -1,5 +1,6 @@
 //! The plan held to the Burn module: same weights, same batches, the same numbers within rounding.
 
+mod active;
 mod norms;
 
 use super::{Layer, Layers, PlanTrainer};
@@ -25,19 +26,36 @@ pub struct Case {
     pub hidden: &'static [usize],
     pub sample: &'static [usize],
     pub classes: usize,
+    /// Most pixels are zero in most batches.
+    pub sparse: bool,
 }
 
-pub const CASES: [Case; 9] = [
-    Case { name: "logistic", model: ModelName::Logistic, hidden: &[], sample: &[13], classes: 5 },
-    Case { name: "binary logistic", model: ModelName::Logistic, hidden: &[], sample: &[7], classes: 2 },
-    Case { name: "mlp", model: ModelName::Mlp, hidden: &[33, 17], sample: &[3, 5], classes: 10 },
+pub const CASES: [Case; 10] = [
+    Case { name: "logistic", model: ModelName::Logistic, hidden: &[], sample: &[13], classes: 5, sparse: false },
+    Case { name: "binary logistic", model: ModelName::Logistic, hidden: &[], sample: &[7], classes: 2, sparse: false },
+    Case { name: "mlp", model: ModelName::Mlp, hidden: &[33, 17], sample: &[3, 5], classes: 10, sparse: false },
     // Wide enough for several bands of weights.
-    Case { name: "binary mlp", model: ModelName::Mlp, hidden: &[300, 1], sample: &[150], classes: 2 },
-    Case { name: "odd cnn", model: ModelName::Cnn, hidden: &[], sample: &[1, 9, 9], classes: 10 },
-    Case { name: "oblong binary cnn", model: ModelName::Cnn, hidden: &[], sample: &[2, 4, 11], classes: 2 },
-    Case { name: "colour cnn", model: ModelName::Cnn, hidden: &[], sample: &[3, 8, 6], classes: 3 },
-    Case { name: "odd cnn-bn", model: ModelName::CnnBn, hidden: &[], sample: &[1, 9, 9], classes: 10 },
-    Case { name: "oblong binary cnn-bn", model: ModelName::CnnBn, hidden: &[], sample: &[2, 4, 11], classes: 2 },
+    Case { name: "binary mlp", model: ModelName::Mlp, hidden: &[300, 1], sample: &[150], classes: 2, sparse: false },
+    Case { name: "sparse mlp", model: ModelName::Mlp, hidden: &[70, 9], sample: &[6, 50], classes: 10, sparse: true },
+    Case { name: "odd cnn", model: ModelName::Cnn, hidden: &[], sample: &[1, 9, 9], classes: 10, sparse: false },
+    Case {
+        name: "oblong binary cnn",
+        model: ModelName::Cnn,
+        hidden: &[],
+        sample: &[2, 4, 11],
+        classes: 2,
+        sparse: false,
+    },
+    Case { name: "colour cnn", model: ModelName::Cnn, hidden: &[], sample: &[3, 8, 6], classes: 3, sparse: false },
+    Case { name: "odd cnn-bn", model: ModelName::CnnBn, hidden: &[], sample: &[1, 9, 9], classes: 10, sparse: false },
+    Case {
+        name: "oblong binary cnn-bn",
+        model: ModelName::CnnBn,
+        hidden: &[],
+        sample: &[2, 4, 11],
+        classes: 2,
+        sparse: false,
+    },
 ];
 
 /// Changes a task from plain steps with batches of 10.
@@ -60,7 +78,10 @@ impl Case {
     pub fn data(&self) -> Arc<Dataset> {
         let width = self.sample.iter().product::<usize>() as u32;
         let mix = |i: u32| (i ^ 0x5bd1).wrapping_mul(2_654_435_761) >> 16;
-        let values = (0..100 * width).map(|i| (mix(i) ^ mix(i / 7)) as u8).collect();
+        // One pixel in three is never blank, one in three is in seven rows of eight.
+        let blank = |row: u32, pixel: u32| self.sparse && [false, row % 8 > 0, true][pixel as usize % 3];
+        let value = |i: u32| if blank(i / width, i % width) { 0 } else { (mix(i) ^ mix(i / 7)) as u8 };
+        let values = (0..100 * width).map(value).collect();
         let features = Features::U8 { values, scale: 1.0 / 255.0, shift: -0.1 };
         let labels = (0..100).map(|row| mix(row + 77) % self.classes as u32).collect();
         let rows = Examples { features, labels, clients: None };
@@ -249,7 +270,7 @@ fn terms_that_read_slots_equal_the_burn_modules() {
 
 #[test]
 fn convolutions_of_all_kinds_equal_burns() {
-    let case = Case { name: "stack", sample: &[2, 7, 11], classes: 3, ..CASES[4] };
+    let case = Case { name: "stack", sample: &[2, 7, 11], classes: 3, ..CASES[5] };
     let burn = BurnModel::new(Stack::new).unwrap();
     let plan = BurnModel::new(Stack::new).unwrap().with_layers(Stack::layers());
     let (start, rows) = (burn.initial_weights(1).unwrap(), rows());
@@ -316,10 +337,10 @@ fn lists() -> [(Case, Layers); 4] {
     };
     let cnn = conv(conv(Layers::image([1, 9, 9]), 18), 33).then(Layer::Flatten);
     [
-        (Case { name: "stack", sample: &[2, 7, 11], classes: 3, ..CASES[4] }, Stack::layers()),
-        (Case { name: "cnn", ..CASES[4] }, linear(hidden(cnn, 40), 10)),
+        (Case { name: "stack", sample: &[2, 7, 11], classes: 3, ..CASES[5] }, Stack::layers()),
+        (Case { name: "cnn", ..CASES[5] }, linear(hidden(cnn, 40), 10)),
         (
-            Case { name: "mlp", sample: &[150], classes: 2, ..CASES[4] },
+            Case { name: "mlp", sample: &[150], classes: 2, ..CASES[5] },
             linear(hidden(hidden(Layers::features(150), 100), 21), 1),
         ),
         (norms::CASE, norms::NormedStack::layers()),
@@ -365,7 +386,7 @@ fn all_registers() -> Vec<Registers> {
 
 #[test]
 fn a_plan_for_other_data_is_refused_with_both_values() {
-    let [mlp, cnn] = [&CASES[2], &CASES[4]];
+    let [mlp, cnn] = [&CASES[2], &CASES[5]];
     let error = mlp.models()[0].trainer(cnn.data()).err().expect("refused");
     assert_eq!(crate::error::exit_code(&error), 3);
     assert!(["15 values", "`odd cnn` has 81"].iter().all(|word| error.to_string().contains(word)), "{error}");

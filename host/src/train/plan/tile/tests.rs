@@ -1,9 +1,12 @@
 //! The order that the module states, held bit for bit to a plain loop on every kind of registers at hand.
 
 use crate::registers::Registers;
-use crate::train::plan::operands::{Dense, panels_of};
-use crate::train::plan::tile::{ByColumns, ByRuns, Panels, Place, Sum, Target, WIDTH};
+use crate::train::plan::operands::{Dense, Picked, panels_of};
+use crate::train::plan::tile::{
+    Added, ByColumns, ByRuns, Continued, Descended, Fresh, Panels, Place, Sum, Target, WIDTH,
+};
 use pulp::{Arch, Simd, WithSimd};
+use std::ops::Range;
 
 /// Values of all signs and of sizes from 2⁻⁸ to 2⁸, so that another order of the sums shows.
 fn values(count: usize, seed: u32) -> Vec<f32> {
@@ -24,6 +27,15 @@ fn on_every_arch(mut f: impl FnMut(&str, &dyn Fn(Case<'_>))) {
     }
 }
 
+/// Every kind of sum.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Fresh,
+    Continued,
+    Added,
+    Descended(f32),
+}
+
 /// One product in either form.
 struct Case<'a> {
     rows: usize,
@@ -34,7 +46,7 @@ struct Case<'a> {
     right: &'a [f32],
     /// Where the inner index is cut in two.
     cut: usize,
-    sum: Sum,
+    sum: Kind,
     overlapping: bool,
     out: &'a mut [f32],
 }
@@ -43,21 +55,35 @@ impl WithSimd for Case<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping, out } = self;
-        let place = Place::Stride(columns);
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let (depth, cut) = (self.depth, self.cut);
         let cuts = if cut == 0 { vec![(0, depth)] } else { vec![(0, cut), (cut, depth)] };
         for (first, last) in cuts {
-            let sum = if first == 0 { sum } else { Sum::Continued };
-            let right = Panels { values: right, depth, first, columns };
-            let target = Target { values: &mut *out, place, panel_stride: WIDTH, overlapping };
-            if by_runs {
-                let left = Dense { values: &left[first..], stride: depth, length: last - first };
-                ByRuns { left, rows, right, target, sum }.with_simd(simd);
-            } else {
-                let left = Dense { values: &left[first * rows..], stride: rows, length: last - first };
-                ByColumns { left, rows, right, target, sum }.with_simd(simd);
+            match self.sum {
+                _ if first > 0 => self.part(simd, first..last, Continued),
+                Kind::Fresh => self.part(simd, first..last, Fresh),
+                Kind::Continued => self.part(simd, first..last, Continued),
+                Kind::Added => self.part(simd, first..last, Added),
+                Kind::Descended(rate) => self.part(simd, first..last, Descended(rate)),
             }
+        }
+    }
+}
+
+impl Case<'_> {
+    /// A piece of the inner index.
+    #[inline(always)]
+    fn part<S: Simd>(&mut self, simd: S, inner: Range<usize>, sum: impl Sum) {
+        let Case { rows, depth, columns, left, right, overlapping, .. } = *self;
+        let right = Panels { values: right, depth, first: inner.start, columns };
+        let place = Place::Stride(columns);
+        let target = Target { values: &mut *self.out, place, panel_stride: WIDTH, overlapping };
+        if self.by_runs {
+            let left = Dense { values: &left[inner.start..], stride: depth, length: inner.len() };
+            ByRuns { left, rows, right, target, sum }.with_simd(simd);
+        } else {
+            let left = Dense { values: &left[inner.start * rows..], stride: rows, length: inner.len() };
+            ByColumns { left, rows, right, target, sum }.with_simd(simd);
         }
     }
 }
@@ -76,21 +102,21 @@ fn every_width_of_registers_gives_the_bits_of_a_plain_loop_of_multiply_adds() {
         let mut panels = vec![f32::NAN; depth * columns + WIDTH];
         panels_of(&b, depth, columns, &mut panels);
         let columns_of_a = transposed(&a, depth);
-        for sum in [Sum::Fresh, Sum::Continued, Sum::Added, Sum::Descended(0.3)] {
+        for sum in [Kind::Fresh, Kind::Continued, Kind::Added, Kind::Descended(0.3)] {
             let chain = |i: usize, j: usize, start: f32| {
                 (0..depth).fold(start, |s, k| a[i * depth + k].mul_add(b[k * columns + j], s))
             };
             let expected: Vec<f32> = (0..rows * columns)
                 .map(|at| match sum {
-                    Sum::Fresh => chain(at / columns, at % columns, 0.0),
-                    Sum::Continued => chain(at / columns, at % columns, before[at]),
-                    Sum::Added => before[at] + chain(at / columns, at % columns, 0.0),
-                    Sum::Descended(rate) => before[at] - rate * chain(at / columns, at % columns, 0.0),
+                    Kind::Fresh => chain(at / columns, at % columns, 0.0),
+                    Kind::Continued => chain(at / columns, at % columns, before[at]),
+                    Kind::Added => before[at] + chain(at / columns, at % columns, 0.0),
+                    Kind::Descended(rate) => before[at] - rate * chain(at / columns, at % columns, 0.0),
                 })
                 .collect();
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             // A sum that meets its place at its end is not cut.
-            let cuts = if matches!(sum, Sum::Fresh | Sum::Continued) { vec![0, depth / 3] } else { vec![0] };
+            let cuts = if matches!(sum, Kind::Fresh | Kind::Continued) { vec![0, depth / 3] } else { vec![0] };
             for (cut, by_runs) in cuts.into_iter().flat_map(|cut| [(cut, true), (cut, false)]) {
                 on_every_arch(|arch, run| {
                     let mut result = before.clone();
@@ -122,7 +148,7 @@ fn overlapping_rows_leave_each_the_width_of_its_panel() {
     let (a, b) = (values(depth * rows, 1), values(depth * columns + WIDTH, 2));
     on_every_arch(|arch, run| {
         let mut out = vec![f32::NAN; rows * columns + WIDTH];
-        let (left, right, by_runs, cut, sum) = (&a[..], &b[..], false, 0, Sum::Fresh);
+        let (left, right, by_runs, cut, sum) = (&a[..], &b[..], false, 0, Kind::Fresh);
         run(Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping: true, out: &mut out });
         for (at, value) in out[..rows * columns].iter().enumerate() {
             let (row, column) = (at / columns, at % columns);
@@ -130,4 +156,27 @@ fn overlapping_rows_leave_each_the_width_of_its_panel() {
             assert_eq!(value.to_bits(), chain.to_bits(), "{arch}, element {at}");
         }
     });
+}
+
+#[test]
+fn a_left_factor_that_names_the_rows_it_meets_skips_the_others() {
+    let (rows, depth, columns) = (13, 40, 37);
+    let meets: Vec<u32> = (0..depth as u32).filter(|k| k % 3 != 1).collect();
+    let (a, b) = (values(rows * meets.len(), 1), values(depth * columns, 2));
+    let mut panels = vec![f32::NAN; depth * columns + WIDTH];
+    panels_of(&b, depth, columns, &mut panels);
+    for registers in [Registers::widest(), Registers::Found(Arch::Scalar)] {
+        let mut out = vec![f32::NAN; rows * columns];
+        let left = Picked { values: &a, stride: meets.len(), meets: &meets };
+        let right = Panels { values: &panels, depth, first: 0, columns };
+        let target =
+            Target { values: &mut out, place: Place::Stride(columns), panel_stride: WIDTH, overlapping: false };
+        registers.dispatch(ByRuns { left, rows, right, target, sum: Fresh });
+        for (at, value) in out.iter().enumerate() {
+            let (i, j) = (at / columns, at % columns);
+            let met = meets.iter().enumerate();
+            let chain = met.fold(0f32, |s, (k, &row)| a[i * meets.len() + k].mul_add(b[row as usize * columns + j], s));
+            assert_eq!(value.to_bits(), chain.to_bits(), "{registers:?}, element {at}");
+        }
+    }
 }
