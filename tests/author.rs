@@ -1,6 +1,7 @@
 //! An author's way: a new project builds, keeps the laws of its role and runs, with the binary alone.
 
 use super::support::{Finished, Lab, has_npm, small};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -44,13 +45,14 @@ pub fn colla(lab: &Lab, folder: &str, arguments: &[&str]) -> Finished {
     in_lab(lab, env!("CARGO_BIN_EXE_colla-host"), folder, arguments)
 }
 
-/// A new project of a kind, built, in a lab that all tests share: building is what takes their time.
+/// A new project of a kind, built and tested as its author would.
 struct Project {
     kind: &'static str,
-    /// Its folder, and the built file, absolute.
-    folder: PathBuf,
+    /// The built file, absolute.
     file: PathBuf,
     hash: String,
+    /// What its own tests came to.
+    tested: Finished,
 }
 
 impl Project {
@@ -59,20 +61,89 @@ impl Project {
     }
 }
 
-/// A new project of this kind, built by `plugin build`.
-fn built(lab: &Lab, kind: &'static str, language: &str) -> Project {
-    let (name, folder) = (format!("my-{kind}"), format!("{language}-{kind}"));
-    let arguments = ["plugin", "new", &name, "--kind", kind, "--lang", language, "--dir", &folder];
-    let made = colla(lab, ".", &arguments);
-    assert_eq!(made.code, 0, "{}", made.stderr);
-    let built = colla(lab, ".", &["plugin", "build", &folder]);
-    assert_eq!(built.code, 0, "{kind}: {}", built.stderr);
-    let file = format!("{folder}/{name}.wasm");
-    let hash = blake3::hash(&std::fs::read(lab.path().join(&file)).expect("the built file")).to_hex().to_string();
-    for part in [&file, &hash, &format!("colla-host --plugin {file}")] {
-        assert!(built.stdout.contains(part), "`{part}` is not in\n{}", built.stdout);
+/// Makes projects of one language one after the other at one place. What is the same for every kind, the SDK and the packages
+/// that its lock file names, goes from each to the next once they were compared: so cargo compiles, and npm installs, it once.
+struct Bench<'a> {
+    lab: &'a Lab,
+    language: &'static str,
+    /// The lock file of the project before, less its name.
+    locked: Option<String>,
+}
+
+impl<'a> Bench<'a> {
+    /// Where each project lies while it is built, and the two folders that go on to the next.
+    const PLACE: &'static str = "project";
+    const KEPT: [&'static str; 2] = ["sdk", "node_modules"];
+
+    fn new(lab: &'a Lab, language: &'static str) -> Self {
+        Bench { lab, language, locked: None }
     }
-    Project { kind, folder: lab.path().join(folder), file: lab.path().join(file), hash }
+
+    /// A new project of this kind, built by `plugin build`; `test` runs its tests, given its folder.
+    fn project(&mut self, kind: &'static str, test: impl FnOnce(&str) -> Finished) -> Project {
+        let place = self.lab.path().join(Self::PLACE);
+        let name = format!("my-{kind}");
+        let arguments = ["plugin", "new", &name, "--kind", kind, "--lang", self.language, "--dir", Self::PLACE];
+        let made = colla(self.lab, ".", &arguments);
+        assert_eq!(made.code, 0, "{}", made.stderr);
+        self.take_over(&place, &name);
+        let built = colla(self.lab, ".", &["plugin", "build", Self::PLACE]);
+        assert_eq!(built.code, 0, "{kind}: {}", built.stderr);
+        let file = format!("{}/{name}.wasm", Self::PLACE);
+        let hash = blake3::hash(&std::fs::read(self.lab.path().join(&file)).expect("the built file")).to_hex();
+        for part in [file.as_str(), hash.as_str(), &format!("colla-host --plugin {file}")] {
+            assert!(built.stdout.contains(part), "`{part}` is not in\n{}", built.stdout);
+        }
+        let tested = test(Self::PLACE);
+        let file = self.put_away(&place, kind).join(format!("{name}.wasm"));
+        Project { kind, file, hash: hash.to_string(), tested }
+    }
+
+    /// Exchanges what the new project has in common with the last one for the last one's.
+    fn take_over(&mut self, place: &Path, name: &str) {
+        let lock = ["Cargo.lock", "package-lock.json"].map(|file| std::fs::read_to_string(place.join(file)));
+        let lock = lock.into_iter().find_map(Result::ok).expect("a lock file");
+        // In order of the lines, since Cargo.lock has the project where its name stands in the alphabet.
+        let mut lines: Vec<&str> = lock.split('\n').filter(|line| !line.contains(&format!("\"{name}\""))).collect();
+        lines.sort_unstable();
+        let locked = lines.join("\n");
+        if let Some(last) = self.locked.replace(locked.clone()) {
+            assert_eq!(locked, last, "the lock file of `{name}` and of the project before");
+            let kept = |folder: &str| self.lab.path().join(folder);
+            assert!(contents(&place.join("sdk")) == contents(&kept("sdk")), "`{name}` has another SDK");
+            std::fs::remove_dir_all(place.join("sdk")).expect("its own SDK goes");
+            for folder in Self::KEPT.into_iter().filter(|folder| kept(folder).exists()) {
+                std::fs::rename(kept(folder), place.join(folder)).expect("the last project's folder comes");
+            }
+        }
+    }
+
+    /// Frees the place for the next project; returns where this one is now.
+    fn put_away(&self, place: &Path, kind: &str) -> PathBuf {
+        for folder in Self::KEPT.into_iter().filter(|folder| place.join(folder).exists()) {
+            std::fs::rename(place.join(folder), self.lab.path().join(folder)).expect("the folder stays for the next");
+        }
+        let away = self.lab.path().join(format!("{}-{kind}", self.language));
+        std::fs::rename(place, &away).expect("the project goes");
+        away
+    }
+}
+
+/// Place and content of every file below a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for path in std::fs::read_dir(&next).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let bytes = std::fs::read(&path).expect("a file");
+                found.insert(path.strip_prefix(folder).expect("below it").to_path_buf(), bytes);
+            }
+        }
+    }
+    found
 }
 
 /// One project of each kind in Rust.
@@ -84,7 +155,9 @@ fn projects() -> &'static [Project] {
         let _none_from_an_earlier_run = std::fs::remove_dir_all(&root);
         std::fs::create_dir_all(&root).expect("a folder for projects");
         let lab = Lab::within(&root);
-        let projects = KINDS.map(|kind| built(&lab, kind, "rust")).into();
+        let mut bench = Bench::new(&lab, "rust");
+        let test = |folder: &str| in_lab(&lab, "cargo", folder, &["test", "--locked", "--quiet"]);
+        let projects = KINDS.map(|kind| bench.project(kind, test)).into();
         std::mem::forget(lab);
         projects
     })
@@ -110,10 +183,7 @@ fn a_new_project_of_each_kind_builds_is_sound_and_runs() {
 
 #[test]
 fn the_methods_of_new_projects_pass_their_own_tests() {
-    let lab = Lab::new();
-    for Project { kind, folder, .. } in projects() {
-        let folder = folder.to_str().expect("a path in UTF-8");
-        let tested = in_lab(&lab, "cargo", folder, &["test", "--locked", "--quiet"]);
+    for Project { kind, tested, .. } in projects() {
         assert_eq!(tested.code, 0, "{kind}:\n{}\n{}", tested.stdout, tested.stderr);
         assert!(tested.stdout.contains("test result: ok") && !tested.stderr.contains("warning"), "{}", tested.stderr);
     }
@@ -125,11 +195,19 @@ fn new_projects_in_assemblyscript_build_pass_their_tests_keep_their_laws_and_giv
         return;
     }
     let lab = Lab::new();
+    let mut bench = Bench::new(&lab, "assemblyscript");
     for twin in projects() {
         let kind = twin.kind;
-        let project = built(&lab, kind, "assemblyscript");
-        let folder = project.folder.to_str().expect("a path in UTF-8");
-        let tested = in_lab(&lab, "node", folder, &["--test", "tests/plugin.test.mjs"]);
+        let project = bench.project(kind, |folder| {
+            if kind == KINDS[0] {
+                // What an author types; it builds first.
+                let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
+                let tested = in_lab(&lab, npm, folder, &["test"]);
+                assert_eq!(tested.code, 0, "{}\n{}", tested.stdout, tested.stderr);
+            }
+            in_lab(&lab, "node", folder, &["--test", "tests/plugin.test.mjs"])
+        });
+        let tested = &project.tested;
         assert_eq!(tested.code, 0, "{kind}:\n{}\n{}", tested.stdout, tested.stderr);
         assert!(tested.stdout.contains("# fail 0") && !tested.stdout.contains("# pass 0"), "{}", tested.stdout);
         let sound = colla(&lab, ".", &["plugin", "check", project.file()]);
@@ -137,10 +215,6 @@ fn new_projects_in_assemblyscript_build_pass_their_tests_keep_their_laws_and_giv
         let weights = |name: &str, file: &str| lab.weights(&format!("{name}-{kind}"), &with(kind, file));
         assert_eq!(weights("run", project.file()), weights("twin", twin.file()), "{kind}");
     }
-    // What an author types; it builds first.
-    let npm = if cfg!(windows) { "npm.cmd" } else { "npm" };
-    let tested = in_lab(&lab, npm, "assemblyscript-client", &["test"]);
-    assert_eq!(tested.code, 0, "{}\n{}", tested.stdout, tested.stderr);
 }
 
 #[test]

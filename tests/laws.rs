@@ -4,7 +4,7 @@ use super::support::{Lab, small};
 use anyhow::Result;
 use colla::config::{Cache, Config};
 use colla::data::{self, Dataset};
-use colla::plugin::shipped_names;
+use colla::plugin::{parse_spec, shipped_names};
 use colla::record::{Observer, Outcome};
 use colla::run::Experiment;
 use colla::train::model_from_config;
@@ -199,18 +199,52 @@ const MOVED: &[(&[&str], &str, &str)] = &[
 /// Parameters that leave the common model alone: `methods` has tests of what they do to the personal ones.
 const PERSONAL: &[(&str, &str)] = &[("ditto", "lambda"), ("ditto", "personal-epochs")];
 
+/// The final weights of a run with these plugins and settings, in this process: here a module is compiled once for all runs.
+fn final_weights(lab: &Lab, data: &Arc<Dataset>, arguments: &[&str]) -> Vec<u32> {
+    let (mut settings, mut plugins) = (Vec::new(), Vec::new());
+    let mut arguments = arguments.iter();
+    while let Some(&flag) = arguments.next() {
+        match flag {
+            "--quiet" => {}
+            "--set" => settings.extend(arguments.next().and_then(|pair| pair.split_once('='))),
+            "--plugin" => plugins.extend(arguments.next().map(|plugin| parse_spec(plugin).expect("a plugin"))),
+            other => panic!("`{other}` is not read here"),
+        }
+    }
+    let settings: Vec<_> = settings.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let mut config = Config::load(None, &settings).expect("a configuration");
+    config.plugins = plugins;
+    config.partition.cache = Cache::Folder(lab.path().join("cache"));
+    let model = model_from_config(&config.model, data).expect("a model");
+    let experiment = Experiment::new(config, data.clone(), model).expect("an experiment");
+    let mut last = Last::default();
+    experiment.run(&mut last).expect("a run");
+    last.weights.iter().map(|weight| weight.to_bits()).collect()
+}
+
 #[test]
 fn every_plugin_parameter_changes_the_result() {
     let lab = Lab::new();
+    let data = Arc::new(data::load(&Config::default().data).expect("the embedded data"));
     let mut known = HashMap::new();
-    let mut weights = |more: &'static [&'static str], plugin: &'static str| -> String {
-        let name = known.len().to_string();
-        let run = || lab.weights(&name, &small(&[more, &["--plugin", plugin][..]].concat()));
+    let mut weights = |more: &'static [&'static str], plugin: &'static str| -> Vec<u32> {
+        let run = || final_weights(&lab, &data, &small(&[more, &["--plugin", plugin][..]].concat()));
         known.entry((more, plugin)).or_insert_with(run).clone()
     };
     let same = MOVED.iter().filter(|(more, neutral, moved)| weights(more, neutral) == weights(more, moved));
     let same: Vec<_> = same.map(|(_, neutral, moved)| format!("{neutral} and {moved}")).collect();
     assert!(same.is_empty(), "the same weights with {same:?}");
+    // What runs here is what the binary runs.
+    let (more, _, plugin) = MOVED[MOVED.len() - 1];
+    let binary = lab.run("binary", &small(&[more, &["--plugin", plugin][..]].concat())).weights();
+    let here: Vec<f32> = weights(more, plugin).into_iter().map(f32::from_bits).collect();
+    assert_eq!(sorted(binary), sorted(here));
+}
+
+/// The tensors of a file stand in the order of their names, those of a run in the model's.
+fn sorted(mut weights: Vec<f32>) -> Vec<f32> {
+    weights.sort_by(f32::total_cmp);
+    weights
 }
 
 /// None is read and forgotten, and none is forgotten here.

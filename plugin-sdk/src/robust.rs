@@ -3,7 +3,7 @@
 //! Where in the flow: called by authors inside DECIDE, on the [`Gram`] matrix, and inside REDUCE, on columns sorted by
 //! [`crate::math::reduce_sorted`]. What it never does: draw, or depend on anything but its arguments.
 
-use crate::math::LANES;
+use crate::math::{LANES, wide_mean};
 use crate::{Error, Gram, Parameters, Result};
 use std::array::from_fn;
 
@@ -116,8 +116,7 @@ pub fn mean(values: &[[f32; LANES]]) -> [f32; LANES] {
     let mut means = sums.map(|sum| sum / values.len() as f32);
     if means.iter().any(|mean| !mean.is_finite()) {
         for lane in (0..LANES).filter(|&lane| !sums[lane].is_finite()) {
-            let sum: f64 = values.iter().map(|values| f64::from(values[lane])).sum();
-            means[lane] = (sum / values.len() as f64) as f32;
+            means[lane] = wide_mean(values.iter().map(|values| values[lane]));
         }
     }
     means
@@ -155,7 +154,7 @@ pub fn mean_around_median(sorted: &[[f32; LANES]], count: usize) -> [f32; LANES]
     if means.iter().any(|mean| !mean.is_finite()) {
         for lane in (0..LANES).filter(|&lane| !sums[lane].is_finite()) {
             let nearest = (0..sorted.len()).filter(|&j| inside(j)[lane]);
-            means[lane] = (nearest.map(|j| f64::from(sorted[j][lane])).sum::<f64>() / count as f64) as f32;
+            means[lane] = wide_mean(nearest.map(|j| sorted[j][lane]));
         }
     }
     means

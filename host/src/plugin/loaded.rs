@@ -20,7 +20,7 @@ use crate::{
 };
 use anyhow::Result;
 use colla_plugin_sdk::Map;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, path::PathBuf, sync::Arc};
 
 /// Where the bytes of a plugin came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ struct Loaded {
 }
 
 enum Code {
-    Wasm(wasm::Compiled),
+    Wasm(Arc<wasm::Compiled>),
     Native(native::Library),
 }
 
@@ -159,7 +159,14 @@ pub fn load(spec: &config::Plugin, allow_native: &[String]) -> Result<Plugin> {
         .map_err(|problem| Fault::new(Kind::Config, format!("plugin `{label}`: {problem}")))?;
     let abi = manifest.abi_version().ok_or_else(|| refused("its ABI version cannot be read".into()))?;
     let code = match file.form {
-        Form::Wasm => Code::Wasm(wasm::Compiled::new(&file.bytes, abi).map_err(refused)?),
+        Form::Wasm => {
+            let compiled = match &file.bytes {
+                // Only what is compiled into the host lives as long as the process.
+                Cow::Borrowed(bytes) => wasm::Compiled::shipped(bytes, abi),
+                Cow::Owned(bytes) => wasm::Compiled::new(bytes, abi).map(Arc::new),
+            };
+            Code::Wasm(compiled.map_err(refused)?)
+        }
         Form::Native => {
             Code::Native(native::Library::open(&file.bytes, &file.blake3, abi, allow_native).map_err(refused)?)
         }

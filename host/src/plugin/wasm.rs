@@ -1,6 +1,7 @@
 //! The WASM form of a plugin: the only user of wasmtime, here and in the modules below.
 //!
-//! Where in the flow: a checked file becomes a [`Compiled`] module once, and an instance per thread from it.
+//! Where in the flow: a checked file becomes a [`Compiled`] module once, and an instance per thread from it. The modules of
+//! shipped plugins stay for the next experiment of the process: compiling one takes longer than a small experiment.
 //! One engine serves the process. Each instance has its own store, so one thread at a time uses it.
 //! What it never does: let a guest choose how long it runs, how much memory it takes, or which host memory it touches.
 //! There is no unsafe code: updates lie in ordinary guest memory, which wasmtime hands out as a slice.
@@ -21,7 +22,8 @@ use colla_plugin_sdk::abi::{IMPORT_MODULE, rand_kind, status};
 use instance::WasmInstance;
 use limits::{Limiter, Limits, SANDBOX};
 use std::{
-    sync::{Arc, OnceLock, mpsc},
+    collections::BTreeMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -31,6 +33,9 @@ use wasmtime::{Caller, Config, Engine, InstancePre, Linker, Memory, Module, Trap
 const TICK: Duration = Duration::from_millis(10);
 /// A module that takes longer to compile is refused. Within the limits of `module.rs` it takes a few seconds at most.
 const COMPILE_LIMIT: Duration = Duration::from_secs(60);
+
+/// A shipped module, or what is wrong with it.
+type Compilation = Result<Arc<Compiled>, String>;
 
 /// A module that passed every check, compiled and linked to the host's two functions.
 pub(super) struct Compiled {
@@ -52,6 +57,16 @@ impl Compiled {
             .and_then(|linker| linker.instantiate_pre(&module));
         let pre = linked.map_err(|e| format!("its imports cannot be linked: {e:#}"))?;
         Ok(Compiled { pre, abi_version })
+    }
+
+    /// The same for a file that is compiled into the host, once per process. Errors: as [`Compiled::new`].
+    pub fn shipped(bytes: &'static [u8], abi_version: u32) -> Compilation {
+        /// By the address of the file's bytes, which never move; there are as many as the host has plugins.
+        static MODULES: Mutex<BTreeMap<usize, Arc<OnceLock<Compilation>>>> = Mutex::new(BTreeMap::new());
+        let place = bytes.as_ptr() as usize;
+        // Held for the look-up only, so different modules compile side by side, and whatever panics leaves the map whole.
+        let module = MODULES.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().clone();
+        module.get_or_init(|| Compiled::new(bytes, abi_version).map(Arc::new)).clone()
     }
 
     /// A new instance under the limits of the payload.

@@ -275,6 +275,16 @@ test("means are the hand-computed ones in whole blocks and in the tail, wherever
   }
 });
 
+test("means of values at the end of the range are in it, in whole blocks and in the tail", () => {
+  const plugin = Testbed.open(file);
+  const far = Math.fround(3.4028234663852886e38);
+  for (const place of [3, 36]) {
+    const row = (far, before) => Array.from({ length: 37 }, (_, i) => (i === place ? far : i === place - 1 ? before : 0.5));
+    const out = plugin.reduce([row(far, 1), row(far, Infinity), row(-far / 2, 2), row(far / 2, 2)]);
+    assert.deepEqual([out[place], out[place - 1], out[0]], [far / 2, Infinity, 0.5], `column ${place}`);
+  }
+});
+
 test("a step treats every element alike, the last ones too, and learns its round from SYNC", () => {
   const [control, other] = [Testbed.open(file), Testbed.open(file)];
   const w = Array.from({ length: 11 }, (_, i) => i), delta = w.map((i) => i % 3), v = w.map((i) => 2 * i);

@@ -2,7 +2,7 @@
 //!
 //! Where in the flow: called by authors inside REDUCE, APPLY and STEP. All are elementwise over parameters: element `i`
 //! of the result depends on element `i` of the inputs and on nothing else, so neither range size nor vector width matters.
-//! Precision: `f32` throughout, without fused multiply-add; a mean of K rows is within about K·2⁻²⁴ of the exact one.
+//! Precision: `f32`, without fused multiply-add; a mean of K rows is within about K·2⁻²⁴ of the exact one.
 //! (Weighted sums of whole cohorts are the host's, on its exact grid; these kernels are for rules over rows.)
 //! What they never do: call the platform's mathematics. [`libm`] is exported for `exp`, `ln`, `pow` and the like, whose
 //! standard-library versions differ between platforms; `sqrt`, `abs` and `floor` are exact everywhere.
@@ -14,12 +14,29 @@ pub use sorted::{LANES, reduce_sorted};
 
 use crate::{Error, Result};
 
-/// Uniform mean: `out[i] = (x₁[i] + x₂[i] + …) / K`, summed in the order of the rows.
+/// Uniform mean: `out[i] = (x₁[i] + x₂[i] + …) / K`, summed in the order of the rows; where the sum leaves the range of
+/// `f32`, as of values near 3·10³⁸, in `f64`.
 ///
 /// Shapes: at least one row, each as long as `out` (panics otherwise).
 pub fn mean(rows: &[&[f32]], out: &mut [f32]) {
     let count = rows.len() as f32;
     fold(rows, out, |sum, _, x| sum + x, |sum| sum / count);
+    for (block, out) in out.chunks_mut(LANES).enumerate() {
+        // Without a branch in each column: magnitudes are in the order of their bits, and infinity's come after all finite ones.
+        let largest = out.iter().fold(0, |largest, mean| mean.abs().to_bits().max(largest));
+        if largest >= f32::INFINITY.to_bits() {
+            for (lane, mean) in out.iter_mut().enumerate().filter(|(_, mean)| !mean.is_finite()) {
+                *mean = wide_mean(rows.iter().map(|row| row[block * LANES + lane]));
+            }
+        }
+    }
+}
+
+/// The mean of these values in `f64`, rounded to `f32`: for those whose sum is beyond `f32`.
+#[cold]
+pub(crate) fn wide_mean(values: impl Iterator<Item = f32>) -> f32 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + f64::from(value), count + 1.0));
+    (sum / count) as f32
 }
 
 /// Weighted mean: `out[i] = Σₖ cₖ·xₖ[i]` with `cₖ = wₖ / Σw` rounded to `f32`, summed in the order of the rows.
@@ -123,6 +140,31 @@ mod tests {
             mean(&rows.iter().map(|row| &row[..cut]).collect::<Vec<_>>(), left);
             mean(&rows.iter().map(|row| &row[cut..]).collect::<Vec<_>>(), right);
             assert_eq!(out, expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn means_of_values_at_the_end_of_the_range_are_in_it_in_whole_blocks_and_in_the_tail() {
+        let far = f32::MAX;
+        let n = LANES + 5;
+        for place in [3, LANES + 4] {
+            // Beside them a column of ordinary values and one that is infinite, which stays so.
+            let row = |at_place: f32, before: f32| -> Vec<f32> {
+                let value = |i: usize| {
+                    if i == place {
+                        at_place
+                    } else if i + 1 == place {
+                        before
+                    } else {
+                        0.5
+                    }
+                };
+                (0..n).map(value).collect()
+            };
+            let rows = [row(far, 1.0), row(far, f32::INFINITY), row(-0.5 * far, 2.0), row(0.5 * far, 2.0)];
+            let mut out = vec![0.0; n];
+            mean(&rows.each_ref().map(|row| &row[..]), &mut out);
+            assert_eq!((out[place], out[place - 1], out[0]), (0.5 * far, f32::INFINITY, 0.5), "column {place}");
         }
     }
 

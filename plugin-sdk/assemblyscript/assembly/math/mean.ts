@@ -11,7 +11,10 @@ import { Doubles, Floats, Rows } from "../views";
 const LANES: i32 = 32;
 
 export namespace mean {
-  /** `out[i] = (x₁[i] + x₂[i] + …) / K`, summed in the order of the rows. At least one row. */
+  /**
+   * `out[i] = (x₁[i] + x₂[i] + …) / K`, summed in the order of the rows, in `f64` where the sum leaves the range of `f32`.
+   * At least one row.
+   */
   export function uniform(rows: Rows, out: Floats): void {
     const count = f32x4.splat(<f32>rows.count);
     const whole = out.length - (out.length % LANES);
@@ -43,6 +46,21 @@ export namespace mean {
       for (let row = 0; row < rows.count; row++) sum = f32x4.add(sum, rows[row].lanes(i));
       out.setLanes(i, f32x4.div(sum, count));
     }
+    for (let i = 0; i < out.length; i += 4) {
+      // x − x is 0 but for infinities and NaN.
+      const lanes = out.lanes(i);
+      if (!v128.any_true(f32x4.ne(f32x4.sub(lanes, lanes), f32x4.splat(0)))) continue;
+      for (let j = i; j < min(i + 4, out.length); j++) {
+        if (!isFinite(out[j])) out[j] = wide(rows, j);
+      }
+    }
+  }
+
+  /** The mean of column `i` in `f64`, rounded to `f32`: for sums beyond `f32`. */
+  function wide(rows: Rows, i: i32): f32 {
+    let sum: f64 = 0;
+    for (let row = 0; row < rows.count; row++) sum += <f64>rows[row][i];
+    return <f32>(sum / <f64>rows.count);
   }
 
   /**
