@@ -272,18 +272,6 @@ fn a_strong_pull_holds_the_personal_model_of_ditto_at_the_common_one() {
 }
 
 #[test]
-fn personal_epochs_and_the_strength_of_the_pull_change_the_personal_models() {
-    let lab = Lab::new();
-    let accuracy = |name: &str, plugin| {
-        let run = lab.run(name, &with(&["--set", "train.learning-rate=0.01"], &[plugin]));
-        run.metrics().last().map(|line| line["personal_accuracy"].clone()).expect("a spread")
-    };
-    let plain = accuracy("plain", "ditto");
-    assert_ne!(plain, accuracy("epochs", "ditto:personal-epochs=20"));
-    assert_ne!(plain, accuracy("lambda", "ditto:lambda=90"));
-}
-
-#[test]
 fn standardised_updates_alone_change_nothing_but_roundings() {
     let lab = Lab::new();
     let (plain, standardised) = (lab.run("a", &small(&[])), lab.run("b", &with(&[], &["standardize"])));

@@ -1,7 +1,8 @@
 //! A Little Is Enough, Algorithm 3 of Baruch et al. (NeurIPS 2019, arXiv:1902.06156): every hostile client sends μ + z·σ, with
 //! μ and σ the mean and the standard deviation of each coordinate. In the paper they are those of the hostile clients' own
 //! honest work; here, as in ByzFL, those of the honest updates of the round, σ² being the sample variance: the squared
-//! differences from the mean divided by one less than their number, 0 for a single one.
+//! differences from the mean divided by one less than their number, 0 for a single one. The authors' code divides by the
+//! number, and moves gradients by −z·σ, which is +z·σ on updates.
 //!
 //! z, unless given: with n clients of which m are hostile, s = ⌊n/2 + 1⌋ − m honest supporters make a majority, and z is
 //! where Φ(z) = (n − m − s)/(n − m), with Φ the standard normal distribution. Hostile majorities need no supporters; s is

@@ -4,7 +4,7 @@
 //! Each hostile client spoils one bucket, so the rule behind must stand as many hostile rows among n/s.
 //!
 //! The paper divides every bucket's sum by s, also that of a last one with fewer updates; here it is divided by how many
-//! it holds, so that all rows are means.
+//! it holds, as in ByzFL, so that all rows are means.
 //!
 //! The shuffle is Fisher and Yates', from the last place down: place i takes the update at ⌊(wᵢ·(i + 1))/2³²⌋, where w is
 //! stream 0 of the round's random words, word i for place i. Coefficients are 1/(updates in the bucket), in `f64`.

@@ -2,15 +2,17 @@
 //! hostile, θ = n − 2f are selected; then each coordinate is the mean of the β = θ − 2f = n − 4f selected values nearest to
 //! their median. Krum alone bounds distances of whole updates, behind which one coordinate can hide; Bulyan bounds each.
 //!
-//! Selection, as in the paper: θ times the update with the lowest Krum score among those not selected yet, of which there
-//! are n′, with n′ − f − 2 neighbours, but at least one. Flower since 1.30 takes the θ lowest scores of one pass instead
-//! (`selection = multi-krum`). Neither weighs by examples, since the mean is over other clients in each coordinate.
+//! Selection, as in the paper: θ times the update with the lowest Krum score among those not selected yet, of which
+//! there are n′, with n′ − f − 2 neighbours, but at least one. Flower since 1.30 takes the θ lowest scores of one pass
+//! instead (`selection = multi-krum`); the library of the paper's group takes n − 2f − 2 means of Multi-Krum, which is
+//! not offered. Neither weighs by examples, since the mean is over other clients in each coordinate.
 //!
-//! DECIDE, in `f64`: dᵢⱼ = max(0, (Gᵢᵢ + Gⱼⱼ) − 2·Gᵢⱼ), a score adds the smallest ones to 0 in ascending order. Of equal scores
-//! in repeated selection the update wins whose distances, ascending, are the smaller where they first differ; what is equal
-//! still goes to the lower index, as in one pass. Selected updates are copied, in the order of their indices. REDUCE, in `f32`: the median of an even number
-//! of values is (low + high)/2; the β nearest ones, of two equally near the lower, are added to 0 in ascending order and
-//! divided by β ([`robust::mean_around_median`]). Memory: all updates of the cohort, and the selected ones again.
+//! DECIDE, in `f64`: dᵢⱼ = max(0, (Gᵢᵢ + Gⱼⱼ) − 2·Gᵢⱼ), a score adds the smallest ones to 0 in ascending order. Of
+//! equal scores in repeated selection the update wins whose distances, ascending, are the smaller where they first
+//! differ; what is equal still goes to the lower index, as in one pass. Selected updates are copied, in the order of
+//! their indices. REDUCE, in `f32`: the median of an even number of values is (low + high)/2; the β nearest ones, of
+//! two equally near the lower, are added to 0 in ascending order and divided by β ([`robust::mean_around_median`]).
+//! Memory: all updates of the cohort, and the selected ones again.
 
 use colla_plugin_sdk::robust::{self, Krum};
 use colla_plugin_sdk::{

@@ -9,9 +9,10 @@
 //! with N all clients. All gₖ and h start at zero. So in the first round, if everyone takes part, w moves by twice the mean
 //! update, whatever α; it does not tend to FedAvg for small α. −h/α is the sum of all updates so far over N.
 //!
-//! The mean is uniform, as in the paper, and so required; the authors' code weighs losses by examples and gives each client an
-//! α of its own. The sum over the cohort is the aggregate times the number of accepted clients, so nothing travels besides
-//! the updates; with a robust rule in place of the mean, that rule's aggregate stands for it.
+//! The mean is uniform, as in the paper, and so required; the authors' code weighs losses by examples and gives each
+//! client an α of its own. Its curves are those of the cohort's mean before −h/α is added; here, as ever, it is wᵗ⁺¹
+//! that is evaluated. The sum over the cohort is the aggregate times the number of accepted clients, so nothing travels
+//! besides the updates; with a robust rule in place of the mean, that rule's aggregate stands for it.
 //!
 //! In `f32`: gₖ − α·(wₖ − wᵗ); h − s·Δ with s = (α·accepted)/N rounded from `f64`; (w + Δ) − h/α.
 //! Costs: one vector for each client that has taken part, one on the server.

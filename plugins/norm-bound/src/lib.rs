@@ -3,9 +3,10 @@
 //!
 //! Σₖ nₖ·Δₖ·min(1, M/‖Δₖ‖) / Σₖ nₖ.
 //!
-//! A boosted update then counts no more than an honest one can. The scaling is part of the weight, aₖ = nₖ·(M/‖Δₖ‖) in `f64`
-//! where ‖Δₖ‖ = √(‖Δₖ‖²) is above M, so the host still sums exactly, and nothing is copied. The denominator is Σ nₖ, added to
-//! 0 in the order of the clients. The paper's other defence, noise on the server, is `dp-gaussian`'s part.
+//! A boosted update then counts no more than an honest one can. The scaling is part of the weight, aₖ = nₖ·(M/‖Δₖ‖) in
+//! `f64` where ‖Δₖ‖ = √(‖Δₖ‖²) is above M, so the host still sums exactly, and nothing is copied. The denominator is Σ
+//! nₖ, added to 0 in the order of the clients. The paper's other defence, noise on the server, is `dp-gaussian`'s part.
+//! The authors' code counts all clients alike (`weights = uniform`).
 //!
 //! Other than `clip`, which acts on clients and so trusts them, it binds those that attack. The updates are kept until their
 //! norms are known. Behind a mix the host weighs all rows alike and asks no weights, so nothing would be scaled: it is refused.

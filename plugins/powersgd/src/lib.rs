@@ -4,8 +4,9 @@
 //! that the subspace follows the largest singular vectors over the rounds.
 //!
 //! A tensor of shape (n, ..) is the matrix of its first dimension by all others, as in the paper. Vectors, and matrices
-//! for which two factors are no shorter than the matrix, are sent as they are. Both sides know the shapes, so there is no
-//! header: a piece is the columns of P̂, then those of Q, or the plain values, in f32.
+//! for which two factors are no shorter than the matrix, are sent as they are (the authors' package does so already
+//! where less than half is saved). Both sides know the shapes, so there is no header: a piece is the columns of P̂,
+//! then those of Q, or the plain values, in f32.
 //!
 //! Departure: the paper's workers average P before they form Q, and average Q, so all of them share one P̂. Clients
 //! of a federation upload once: each sends both factors of its own matrix, and the host averages the products. The first Q

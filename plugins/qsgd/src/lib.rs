@@ -2,6 +2,10 @@
 //! rounded up or down at random, so that the expectation is xᵢ. ‖x‖ is the norm of the whole update. Where the paper
 //! codes ξ with Elias codes, it takes a fixed number of bits here; the host can compress the result losslessly.
 //!
+//! Where others differ: GRACE takes one norm for every 128 values of a tensor, as the paper's experiments have buckets;
+//! FedLab takes the largest magnitude of a tensor for ‖x‖ and 2^bits levels besides the sign. Both have smaller errors
+//! than one norm for the whole update, and send more.
+//!
 //! A frame: `f32` norm, then a sign bit above `bits − 1` bits of ξ for each value, packed from the lowest bit of each
 //! byte up, unused bits zero. The update of norm zero is the norm alone.
 

@@ -2,9 +2,9 @@
 //! its own update, so that it survives the averaging. With γ = n/η, n clients in the mean and η the server's learning rate,
 //! one attacker's model takes the place of the common one where the honest updates nearly cancel.
 //!
-//! `factor = 0`, the default, is γ = n/m with n clients in the cohort, m of them hostile, who share the work; it replaces a
-//! uniform mean. Where clients count by examples, or the server's learning rate is not 1, give γ. What the attackers train
-//! on, in the paper data with a backdoor, is not this plugin's part.
+//! `factor = 0`, the default, is γ = n/m with n clients in the cohort, m of them hostile, who share the work as in the
+//! authors' code; it replaces a uniform mean. Where clients count by examples, or the server's learning rate is not 1,
+//! give γ. What the attackers train on, in the paper data with a backdoor, is not this plugin's part.
 //!
 //! In `f32`: γ rounded from `f64`, times u. What leaves the range of `f32` is sent as its largest number.
 
