@@ -135,6 +135,14 @@ fn a_client_that_is_not_finite_is_refused_or_left_out_and_named() {
 }
 
 #[test]
+fn as_many_threads_as_a_run_may_have_and_no_more() {
+    let lab = Lab::new();
+    two_clients().write(&lab);
+    let refused = apply(&lab, &["--threads", "1025"]);
+    assert_eq!((refused.code, refused.stderr.trim()), (2, "error: `--threads 1025`: must be at most 1024"));
+}
+
+#[test]
 fn files_that_do_not_say_enough_are_refused_by_tensor() {
     for (change, words) in [
         (Tensors::default(), "must count from 0"),

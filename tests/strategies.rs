@@ -28,3 +28,14 @@ fn the_page_of_strategies_has_every_shipped_plugin_once_with_its_parameters() {
         }
     }
 }
+
+#[test]
+fn an_attack_on_training_keeps_no_updates_and_one_on_updates_does() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/strategies.md");
+    let page = std::fs::read_to_string(page).expect("docs/strategies.md");
+    let keeps = |name: &str| {
+        let section = page.split(&format!("\n### {name}\n")).nth(1).and_then(|rest| rest.split("\n#").next());
+        section.expect("a section").contains("- memory: the round's updates")
+    };
+    assert!(keeps("sign-flip") && !keeps("label-flip"));
+}

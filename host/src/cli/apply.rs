@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     apply::{self, Applied, Options, Updates},
-    config::Config,
+    config::{Config, MAX_THREADS},
     error::{Fault, Kind},
     plugin,
     record::{bytes, count},
@@ -48,6 +48,10 @@ fn options(arguments: &ApplyArguments) -> Result<Options> {
         }
         value => Ok(value),
     };
+    if arguments.threads > MAX_THREADS {
+        let message = format!("`--threads {}`: must be at most {MAX_THREADS}", arguments.threads);
+        return Err(Fault::new(Kind::Usage, message));
+    }
     Ok(Options {
         update_bound: positive("--update-bound", arguments.update_bound)?,
         quarantine: arguments.on_bad_update == OnBadUpdate::Quarantine,

@@ -90,7 +90,7 @@ pub fn compare(requests: &[Request], options: &Options) -> Result<Comparison> {
         target: options.target,
         band: options.band,
         series: series.iter().map(numbers).collect(),
-        notes: notes::all(&series, last),
+        notes: notes::all(&series, &metric, last),
         metric,
     })
 }

@@ -4,6 +4,7 @@
 //! Where in the flow: beside the numbers. What it never does: refuse; comparing what differs may be what is wanted.
 
 use super::{
+    metric::Metric,
     run::Run,
     series::Series,
     settings::{Seeds, Settings, differing_keys},
@@ -13,16 +14,25 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Beside seeds, data, partition and model, what the cohorts depend on.
 const COHORT: [&str; 2] = ["federation.fraction-train", "federation.sampling"];
 /// And what the batches depend on.
-const BATCHES: [&str; 5] =
-    ["train.local-epochs", "train.local-steps", "train.batch-size", "train.shuffle", "train.persist-iterator"];
+const BATCHES: [&str; 7] = [
+    "train.local-epochs",
+    "train.local-steps",
+    "train.batch-size",
+    "train.shuffle",
+    "train.persist-iterator",
+    // Late clients train on fewer batches, or theirs do not count.
+    "stragglers.share",
+    "stragglers.work",
+];
 
 type Seed = fn(&Seeds) -> Option<i64>;
 const SEEDS: [(&str, Seed); 3] =
     [("seed", |seeds| seeds.run), ("partition.seed", |seeds| seeds.partition), ("data.seed", |seeds| seeds.data)];
 
-pub(super) fn all(series: &[Series], last: u64) -> Vec<String> {
+pub(super) fn all(series: &[Series], metric: &Metric, last: u64) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(cohorts(series));
+    notes.extend(measured_otherwise(series, metric, last));
     notes.extend(cut(series, last));
     notes.extend(unfinished(series));
     notes.extend(series.iter().filter_map(repeated));
@@ -76,6 +86,26 @@ fn differing_seeds(series: &[Series]) -> Vec<String> {
 fn seeds_of(series: &Series, seed: Seed) -> String {
     let seeds: BTreeSet<Option<i64>> = series.runs.iter().map(|run| seed(&run.settings.seeds)).collect();
     seeds.into_iter().map(|seed| seed.map_or("none".into(), |seed| seed.to_string())).collect::<Vec<_>>().join(", ")
+}
+
+/// Averages at the end, best values and targets of series that were measured in other rounds (`evaluate.every`) differ
+/// although the training may be the same.
+fn measured_otherwise(series: &[Series], metric: &Metric, last: u64) -> Option<String> {
+    let measured = |series: &Series| -> BTreeSet<u64> {
+        let values = series.runs.iter().flat_map(|run| run.measured(metric.name(), last));
+        values.map(|(round, _)| round).collect()
+    };
+    let rounds: Vec<BTreeSet<u64>> = series.iter().map(measured).collect();
+    if rounds.iter().all(|other| *other == rounds[0]) {
+        return None;
+    }
+    let told = |(series, rounds): (&Series, &BTreeSet<u64>)| format!("`{}` in {}", series.name, rounds.len());
+    let told: Vec<String> = series.iter().zip(&rounds).map(told).collect();
+    Some(format!(
+        "{} was not measured in the same rounds ({}), which averages over the last ones, best values and targets depend on",
+        metric.title(),
+        told.join(", ")
+    ))
 }
 
 fn cut(series: &[Series], last: u64) -> Option<String> {

@@ -258,7 +258,13 @@ fn it_is_told_whether_the_series_had_the_same_cohorts() {
     ["p", "q"].into_iter().for_each(|name| runs.edit_config(name, "[partition]\nseed = 42", "[partition]\nseed = 7"));
     assert_eq!(notes(&["a", "p", "q", "r"]), ["not on the same cohorts: the same seeds, combined otherwise"]);
     runs.write("d", 1, &format!("[train]\nbatch-size = 5\n{FEDAVG}"), &[0.1, 0.2, 0.3]);
-    assert_eq!(notes(&["a", "d"]), ["the same data, partition, initial weights and cohorts, other batches; seeds 1"]);
+    let other_batches = "the same data, partition, initial weights and cohorts, other batches; seeds 1";
+    assert_eq!(notes(&["a", "d"]), [other_batches]);
+    for work in ["kept", "dropped"] {
+        runs.write(work, 1, &format!("[stragglers]\nshare = 0.5\nwork = \"{work}\"\n{FEDAVG}"), &[0.1, 0.2, 0.3]);
+        assert_eq!(notes(&["a", work]), [other_batches]);
+    }
+    assert_eq!(notes(&["kept", "dropped"]), [other_batches]);
     let more = format!("[federation]\nfraction-train = 0.5\n[model]\nname = \"cnn\"\n{FEDAVG}");
     runs.write("e", 1, &more, &[0.1, 0.2, 0.3]);
     let differ = "federation.fraction-train (none | 0.5); model.name (none | cnn)";
@@ -266,6 +272,19 @@ fn it_is_told_whether_the_series_had_the_same_cohorts() {
     runs.write_summary("c", &json!({"complete": true, "plugins": [{"name": "power-of-choice", "kinds": ["select"]}]}));
     let chosen = "not on the same cohorts: `fedprox:mu=0.1`: `power-of-choice` chooses them";
     assert_eq!(notes(&["a", "c"]), [chosen]);
+}
+
+#[test]
+fn it_is_told_if_the_metric_was_measured_in_other_rounds() {
+    let runs = Runs::new();
+    runs.write("each", 1, &format!("[evaluate]\nevery = 1\n{FEDAVG}"), &[0.1, 0.2, 0.9]);
+    let lines = [0, 2].map(|round| json!({"round": round, "test_accuracy": 0.1 + 0.4 * round as f64}));
+    runs.write_lines("every-second", 1, &format!("[evaluate]\nevery = 2\n{FEDAVG}"), lines.into_iter());
+    let told = "test accuracy was not measured in the same rounds (`evaluate.every=1` in 3, `evaluate.every=2` in 2), which \
+                averages over the last ones, best values and targets depend on";
+    assert_eq!(runs.compare(&["each", "every-second"]).notes[1..], [told]);
+    runs.write("again", 2, &format!("[evaluate]\nevery = 1\n{FEDAVG}"), &[0.1, 0.2, 0.9]);
+    assert!(runs.compare(&["each", "again"]).notes.is_empty());
 }
 
 #[test]

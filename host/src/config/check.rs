@@ -13,7 +13,7 @@ pub(crate) const MAX_STEPS: usize = 1_000_000_000;
 pub(crate) const MAX_EPOCHS: usize = 1_000_000;
 /// Random streams are keyed by 31 bits of the round.
 const MAX_ROUNDS: usize = 1_000_000_000;
-const MAX_THREADS: usize = 1024;
+pub(crate) const MAX_THREADS: usize = 1024;
 /// 2²⁴ MiB are 16 TiB.
 const MAX_UPDATE_MEMORY: usize = 1 << 24;
 /// A tebibyte in MiB.

@@ -13,7 +13,7 @@ mod overrides;
 mod resolve;
 
 pub use cache::Cache;
-pub(crate) use check::{MAX_EPOCHS, MAX_STEPS};
+pub(crate) use check::{MAX_EPOCHS, MAX_STEPS, MAX_THREADS};
 pub use device::DeviceChoice;
 pub(crate) use device::not_built;
 

@@ -10,8 +10,8 @@ mod wire;
 use anyhow::{Context, Result, ensure};
 use colla::config;
 use colla::plugin::{
-    InitialWeights, Manifest, MaxEncoded, NormEffect, Parameter, Reduce, Role, StateInit, StateScope, StateShape,
-    StateSlot, inspect, shipped_names,
+    AttackedPart, InitialWeights, Manifest, MaxEncoded, NormEffect, Parameter, Reduce, Role, StateInit, StateScope,
+    StateShape, StateSlot, inspect, shipped_names,
 };
 use std::fmt::Write;
 use std::fs;
@@ -110,7 +110,7 @@ fn introduction(role: Role) -> &'static str {
     match role {
         Role::Select => {
             "Before a round: chooses its cohort in the place of the host's draw. Sees every client's number of \
-             examples, and of those that it names candidates their loss of the current weights."
+             examples, and of those that have taken part the mean training loss of their last round."
         }
         Role::Client => {
             "At a client, around local training: adds terms to its objective, keeps slots of its own between rounds, \
@@ -130,8 +130,9 @@ fn introduction(role: Role) -> &'static str {
              values take 4 bytes."
         }
         Role::Attack => {
-            "On the server, in the place of hostile clients (`attack.fraction` or `attack.clients`): replaces their \
-             updates. Sees their own updates and, as far as its paper grants it, statistics of the honest ones."
+            "In the place of hostile clients (`attack.fraction` or `attack.clients`): on the server, where it replaces \
+             their updates and sees those and the honest ones; or before they train, where it says on which labels \
+             (`label-flip`) and sees neither weights nor rows."
         }
         Role::Mix => {
             "On the server, before the aggregate: replaces the updates by combinations of them. Sees the distances \
@@ -274,7 +275,7 @@ fn norm(manifest: &Manifest) -> &'static str {
 
 /// What is kept beside the weights.
 fn memory(manifest: &Manifest) -> String {
-    let keeps_updates = manifest.has(Role::Attack)
+    let keeps_updates = manifest.attacks(AttackedPart::Updates)
         || manifest.has(Role::Mix)
         || manifest.reduce.iter().any(|reduce| *reduce != Reduce::SumBefore);
     let slots = |scope| {
