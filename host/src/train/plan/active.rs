@@ -186,7 +186,8 @@ impl Active {
     /// Adds to `V` what all rows share, so that it is `W`.
     #[inline(always)]
     pub fn settle(&self, weight: &mut [f32]) {
-        if self.shift == 0.0 {
+        // Not after an evaluation, nor without a shift.
+        if self.common.iter().all(|&common| common == 0.0) {
             return;
         }
         let inputs = weight.len() / self.common.len();
