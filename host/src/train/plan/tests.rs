@@ -300,6 +300,19 @@ fn evaluation_equals_the_burn_modules() {
     }
 }
 
+/// Large batches read narrow panels and blank inputs otherwise than small ones.
+#[test]
+fn what_a_sample_scores_does_not_depend_on_its_batch() {
+    for case in &CASES {
+        let (weights, [mut plan, _]) = case.trainers();
+        let rows: Vec<u32> = (0..100).collect();
+        let together = plan.evaluate(&weights, Part::Test, &rows).unwrap();
+        let each = rows.chunks(1).map(|row| plan.evaluate(&weights, Part::Test, row).unwrap());
+        let (loss, correct) = each.fold((0.0, 0), |sum, one| (sum.0 + one.loss_sum, sum.1 + one.correct));
+        assert_eq!((together.loss_sum, together.correct), (loss, correct), "{}", case.name);
+    }
+}
+
 #[test]
 fn a_result_has_the_same_bits_after_another_client_on_another_thread_and_in_another_trainer() {
     let mut beyond_numbers = 0;
