@@ -102,3 +102,31 @@ pub fn did_you_mean<'a>(given: &str, candidates: impl IntoIterator<Item = &'a st
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or(String::new(), |(_, name)| format!("; did you mean `{name}`?"))
 }
+
+/// A number as messages write it: with an exponent where all of its digits would be more than anybody counts.
+pub fn short(number: f64) -> String {
+    let plain = number == 0.0 || !number.is_finite() || (1e-6..1e16).contains(&number.abs());
+    if plain { number.to_string() } else { format!("{number:e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_an_exponent_where_digits_would_be_too_many() {
+        for (number, written) in [
+            (0.0, "0"),
+            (-1.5, "-1.5"),
+            (0.000_01, "0.00001"),
+            (4_294_967_295.0, "4294967295"),
+            (1e39, "1e39"),
+            (-1.25e30, "-1.25e30"),
+            (1e-46, "1e-46"),
+            (f64::INFINITY, "inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(short(number), written);
+        }
+    }
+}

@@ -5,7 +5,7 @@
 //! What it never does: pass on what the manifest does not declare, or round a value.
 
 use super::{Manifest, Parameter, ParameterType, Role, StateScope, text};
-use crate::error::did_you_mean;
+use crate::error::{did_you_mean, short};
 use colla_plugin_sdk::{Map, Value};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -164,7 +164,11 @@ fn accept(parameter: &Parameter, given: &toml::Value) -> Result<Json, String> {
 }
 
 fn refusal(name: &str, given: &toml::Value, reason: &str) -> String {
-    format!("parameter `{name} = {}`: {reason}", text::line(&given.to_string()))
+    let written = match given {
+        toml::Value::Float(number) if short(*number).contains('e') => short(*number),
+        other => text::line(&other.to_string()),
+    };
+    format!("parameter `{name} = {written}`: {reason}")
 }
 
 /// The manifest's check and [`accept`] saw to it that the JSON type fits.
@@ -278,6 +282,7 @@ mod tests {
     fn types_ranges_and_choices_are_checked_with_both_values_in_the_message() {
         refused("client", "mu = 0", "parameter `mu = 0`: it must be above 0 and at most 1");
         refused("client", "mu = 1.5", "parameter `mu = 1.5`: it must be above 0 and at most 1");
+        refused("client", "mu = 1e39", "parameter `mu = 1e39`: it must be above 0 and at most 1");
         refused("client", "mu = nan", "parameter `mu = nan`: it must be a number");
         refused("client", "mu = 'x'", "parameter `mu = \"x\"`: it must be a number");
         refused("client", "rounds = 0", "parameter `rounds = 0`: it must be at least 1");
