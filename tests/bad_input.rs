@@ -128,6 +128,9 @@ fn a_client_that_diverges_stops_the_run_and_is_named() {
     assert!(summary.contains("\"complete\": false") || summary.contains("\"complete\":false"), "{summary}");
     assert!(lab.path().join("diverged/error.json").exists());
     assert!(!lab.path().join("diverged/model.safetensors").exists());
+    let narrow = small(&["--set", "federation.update-bound=1e-3"]);
+    let words = "beyond `federation.update-bound = 0.001`; lower `train.learning-rate`, or raise the bound";
+    check(&lab, &narrow, 7, &["round 1, client ", words]);
 }
 
 #[test]
