@@ -1,6 +1,6 @@
 //! Plugins of different roles stack freely; what cannot be combined is refused by name.
 
-use super::support::{Lab, small};
+use super::support::{Lab, SMALL, small};
 
 #[test]
 fn five_roles_work_in_one_run() {
@@ -72,6 +72,25 @@ fn a_server_learning_rate_beside_a_server_step_plugin_is_refused() {
     let refused = lab.colla(&small(&["--plugin", "fedadam", "--set", "federation.server-learning-rate=0.5"]));
     assert_eq!(refused.code, 3);
     assert!(refused.stderr.contains("`fedadam` takes the server step"), "{}", refused.stderr);
+}
+
+#[test]
+fn error_feedback_that_a_codec_cannot_bear_is_told_of_and_named_where_the_run_diverges() {
+    let lab = Lab::new();
+    let said = |codec: &str| {
+        // All but `--quiet`.
+        let more = ["--set", "federation.num-server-rounds=0", "--plugin", codec];
+        let finished = lab.colla(&[&SMALL[1..], &more].concat());
+        assert_eq!(finished.code, 0, "{codec}: {}", finished.stderr);
+        finished.stderr.contains("note: `randk` with `error-feedback`: of a random vector it loses ")
+    };
+    assert!(said("randk:ratio=0.01,error-feedback=true"));
+    for quiet in ["randk:ratio=0.01", "randk:ratio=0.01,error-feedback=true,unbiased=false", "topk:error-feedback=true"] {
+        assert!(!said(quiet), "{quiet}");
+    }
+    let diverged = lab.colla(&["--quiet", "--plugin", "randk:ratio=0.01,error-feedback=true"]);
+    assert_eq!(diverged.code, 7, "{}", diverged.stderr);
+    assert!(diverged.stderr.contains("turn the `error-feedback` of `randk` off"), "{}", diverged.stderr);
 }
 
 #[test]

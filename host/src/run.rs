@@ -67,6 +67,8 @@ struct Run<'a> {
     server_step: ServerStep,
     /// What the noise costs; `None` without noise.
     accounting: Option<Accounting>,
+    /// What to know before the run is believed.
+    notes: Vec<String>,
     /// Rows of the training set that the server holds itself.
     root_rows: Vec<u32>,
     weights: Vec<f32>,
@@ -98,6 +100,7 @@ impl<'a> Run<'a> {
         let stages = roster.stages(&initial);
         let downlink = |spec| Downlink::new(spec, config.seed, layout, &initial);
         let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
+        let notes = stages.notes(config.seed, layout);
         let client_plugins = ClientPlugins::new(&roster, layout, &initial)?;
         let state_memory = (config.host.state_memory as u64) << 20;
         client_state(config, &roster, &client_plugins, num_clients, layout.len()).check(state_memory)?;
@@ -158,6 +161,7 @@ impl<'a> Run<'a> {
             selector: Selector::new(&mut roster, &config.federation, partition.train.sizes())?,
             downlink,
             aggregator,
+            notes,
             accounting: Accounting::of(plugins, config, num_clients),
             posts: Posts::new(&roster, config.seed, layout, &initial)?,
             root_rows: root_rows(config, data.train.len())?,
@@ -374,6 +378,7 @@ impl<'a> Run<'a> {
             device: self.accelerator.as_ref().map(|accelerator| accelerator.name().to_owned()),
             plugins: self.roster.members.iter().map(|m| plugin_record(&m.plugin)).collect(),
             privacy: self.accounting.as_ref().map(|accounting| accounting.terms().clone()),
+            notes: self.notes.clone(),
             class_counts: match num_clients {
                 0..=MAX_CLIENTS_SHOWN => self.partition.class_counts(&self.experiment.data),
                 _ => Vec::new(),
