@@ -169,3 +169,21 @@ fn what_a_method_cannot_stand_beside_is_refused_with_what_to_do() {
         assert!(refused.stderr.contains(words), "{arguments:?}: {}", refused.stderr);
     }
 }
+
+#[test]
+fn a_poisson_cohort_that_is_too_small_for_a_rule_is_told_with_its_size_and_what_to_do() {
+    let lab = Lab::new();
+    // 20 clients, 2 of them on average: some round of these has less than the 5 that the rule needs.
+    let poisson = ["--set", "federation.sampling=\"poisson\"", "--set", "federation.fraction-train=0.1"];
+    let refused = lab.colla(&small(&[&["--plugin", "krum"][..], &poisson].concat()));
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    for words in [
+        "error: round ",
+        ": plugin `krum` refuses the ",
+        " of this round: ",
+        "`f = 1` needs at least 2f + 3 = 5; ",
+        ", or a larger `federation.fraction-train`: Poisson cohorts vary, and have 2 clients on average",
+    ] {
+        assert!(refused.stderr.contains(words), "`{words}` is not in\n{}", refused.stderr);
+    }
+}

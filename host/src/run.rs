@@ -30,7 +30,7 @@ use crate::{
         ledger::Accounting,
         local::Trainee,
         post::Posts,
-        rehearsal::{rehearse, rehearse_attack},
+        rehearsal::{refused_number, rehearse, rehearse_attack},
         select::Selector,
         server_step::ServerStep,
         vectors::VectorRule,
@@ -215,7 +215,9 @@ impl<'a> Run<'a> {
         };
         let tasks = plan(&circumstances, &mut self.roster, &cohort, &late)?;
         let clients: Vec<ClientRow> = tasks.iter().map(|task| planned(task, self.config.train.learning_rate)).collect();
-        let weights = self.aggregator.weigh(&mut self.roster, round, &clients)?;
+        let tried = !facts.poisson && asked.len() == client::largest_cohort(&self.config.federation, facts.num_clients);
+        let named = |error| if tried { error } else { refused_number(error, &facts, cohort.len()) };
+        let weights = self.aggregator.weigh(&mut self.roster, round, &clients).map_err(named)?;
         let bound = self.config.federation.update_bound;
         let vector_weights = match &mut self.vectors {
             Some(rule) => rule.weigh(&mut self.roster, round, &clients, bound)?,
@@ -247,7 +249,7 @@ impl<'a> Run<'a> {
         let clients = trained(clients, &received.reports);
         let arrived = Arrived { facts: &facts, cohort: &cohort, clients, weights, sum: received.sum };
         let (roster, len) = (&mut self.roster, self.weights.len());
-        let mut aggregated = self.aggregator.finish(roster, &self.executor, arrived)?;
+        let mut aggregated = self.aggregator.finish(roster, &self.executor, arrived).map_err(named)?;
         self.posts.apply(roster, &mut aggregated, &facts)?;
         self.aggregator.remember(&aggregated.update);
         let vectors = match &self.vectors {

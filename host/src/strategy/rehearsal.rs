@@ -2,8 +2,9 @@
 //! before a whole cohort has trained.
 //!
 //! Where in the flow: before round 1 of a run whose cohorts have one size. Instances of its own answer DECIDE_PLAN and
-//! DECIDE for updates that are all zero, and are dropped. What it never does: judge an answer, or touch the run's
-//! instances. Only a plugin that refuses what it is asked ends the run; whatever else goes wrong may be due to the zeros.
+//! DECIDE for updates that are all zero, and are dropped. Where sizes vary, a refusal in a round is told in the same words.
+//! What it never does: judge an answer, or touch the run's instances. Only a plugin that refuses what it is asked ends the
+//! run; whatever else goes wrong may be due to the zeros.
 
 use super::{
     Roster,
@@ -13,16 +14,18 @@ use super::{
     local::{self, Trainee},
 };
 use crate::{
-    error::{Fault, Kind, PluginFailure},
-    plugin::{Plugin, Reduce, Role},
+    error::{Fault, Kind, PluginFailure, short},
+    plugin::{Plugin, Reduce, Role, operation_name},
     train::Layout,
 };
 use anyhow::Result;
+use colla_plugin_sdk::abi::op;
 
 /// `facts`: of the first round, with as many clients as each will have; `arriving`: how many of their updates will arrive;
 /// `has_root`: whether the server has data of its own.
 ///
-/// Errors: `Kind::Config` with the plugin's own words, if a mix or a rule by distances refuses so many rows; those of new instances and of ROUND_BEGIN.
+/// Errors: `Kind::Config` with the plugin's own words, if a mix or a rule by distances refuses so many rows; those of new
+/// instances and of ROUND_BEGIN.
 pub fn rehearse(
     plugins: &[Plugin],
     run_seed: u64,
@@ -48,10 +51,57 @@ pub fn rehearse(
         member.key_control(facts.round);
         match Decider::new(index).rehearse(member, rows, has_root) {
             Ok(rows_out) => rows = rows_out,
-            Err(error) => return refusal(&error, &format!("the {rows} updates of a round")).map_or(Ok(()), Err),
+            Err(error) => {
+                let number = Number { rows, facts, arriving };
+                return number.refusal(&error, "a round").map_or(Ok(()), Err);
+            }
         }
     }
     Ok(())
+}
+
+/// What a round's failure is to be called: a decision that refuses a number of updates that nobody asked it about before
+/// the run is told of as [`rehearse`] does it, everything else as it is.
+///
+/// `facts`: of the round; `arriving`: how many updates there are.
+pub fn refused_number(error: anyhow::Error, facts: &RoundFacts, arriving: usize) -> anyhow::Error {
+    let decisions = [op::DECIDE_PLAN, op::DECIDE].map(operation_name);
+    let decides = |failure: &PluginFailure| decisions.contains(&failure.operation);
+    match error.downcast_ref::<PluginFailure>().is_some_and(decides) {
+        true => Number { rows: arriving, facts, arriving }.refusal(&error, "this round").unwrap_or(error),
+        false => error,
+    }
+}
+
+/// How many updates a decision is asked about, and why they are so many.
+struct Number<'a> {
+    rows: usize,
+    facts: &'a RoundFacts,
+    /// Updates of clients that reach the server.
+    arriving: usize,
+}
+
+impl Number<'_> {
+    fn refusal(&self, error: &anyhow::Error, round: &str) -> Option<anyhow::Error> {
+        let Number { rows, facts, arriving } = self;
+        let late = facts.cohort.saturating_sub(*arriving);
+        let (of, share) = match late {
+            0 => (String::new(), ""),
+            _ => (
+                format!(" ({} clients without {late} stragglers, whose work is dropped)", facts.cohort),
+                ", or a smaller `stragglers.share`",
+            ),
+        };
+        let more = match facts.poisson {
+            true => {
+                let mean = short(facts.expected_cohort);
+                let vary = format!("Poisson cohorts vary, and have {mean} clients on average");
+                format!("{share}, or a larger `federation.fraction-train`: {vary}")
+            }
+            false => share.to_owned(),
+        };
+        refusal_and(error, &format!("the {rows} updates of {round}{of}"), &more)
+    }
 }
 
 /// Asks for the plan of a hostile client.
@@ -73,7 +123,12 @@ pub fn rehearse_attack(
 }
 
 fn refusal(error: &anyhow::Error, what: &str) -> Option<anyhow::Error> {
+    refusal_and(error, what, "")
+}
+
+/// The plugin's refusal with `more` behind its words; `None` for what is none.
+fn refusal_and(error: &anyhow::Error, what: &str, more: &str) -> Option<anyhow::Error> {
     let PluginFailure { plugin, refusal, .. } = error.downcast_ref::<PluginFailure>()?;
     let words = refusal.as_ref()?;
-    Some(Fault::new(Kind::Config, format!("plugin `{plugin}` refuses {what}: {words}")))
+    Some(Fault::new(Kind::Config, format!("plugin `{plugin}` refuses {what}: {words}{more}")))
 }
