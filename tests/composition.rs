@@ -148,6 +148,8 @@ fn what_a_method_cannot_stand_beside_is_refused_with_what_to_do() {
         (&["scaffold", "--plugin", "fedavgm"], "both play the role server-step"),
         (&["powersgd:direction=both"], "it keeps `q` of the client that encodes"),
         (&["power-of-choice", "--set", poisson], "`power-of-choice` chooses the cohort"),
+        (&["power-of-choice:d=1"], "`power-of-choice` refuses to choose a cohort: `d` is 1 candidates, but 6 clients train"),
+        (&["dp-tree", "--plugin", "adaptive-clip"], "and that of `adaptive-clip` moves from round to round; use a bound"),
         (&["norm-bound", "--plugin", "nnm:f=1"], "`norm-bound` — it requires `no-mix`, but `nnm` mixes the updates"),
         (&["fednova", "--plugin", "bucketing"], "`fednova` — it requires `no-mix`, but `bucketing` mixes the updates"),
         (&["q-fedavg", "--plugin", "nnm:f=1"], "`q-fedavg` — it requires `no-mix`, but `nnm` mixes the updates"),
@@ -168,6 +170,8 @@ fn what_a_method_cannot_stand_beside_is_refused_with_what_to_do() {
         assert_eq!(refused.code, 3, "{arguments:?}: {}", refused.stderr);
         assert!(refused.stderr.contains(words), "{arguments:?}: {}", refused.stderr);
     }
+    // A bound that could move and does not will do.
+    lab.run("still", &small(&["--plugin", "dp-tree", "--plugin", "adaptive-clip:bound-learning-rate=0"]));
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::{
         ledger::Accounting,
         local::Trainee,
         post::Posts,
-        rehearsal::{refused_number, rehearse, rehearse_attack},
+        rehearsal::{refused_number, rehearse, rehearse_attack, rehearse_bound, rehearse_choice},
         select::Selector,
         server_step::ServerStep,
         vectors::VectorRule,
@@ -147,6 +147,8 @@ impl<'a> Run<'a> {
             let arriving = stragglers::arriving(config.stragglers.as_ref(), first.cohort);
             rehearse(plugins, config.seed, layout, &first, arriving, config.federation.root_rows > 0)?;
         }
+        rehearse_choice(plugins, config.seed, layout, &config.federation, partition.train.sizes())?;
+        rehearse_bound(plugins, config.seed, layout, &first)?;
         let misleads = |hostile: &&Hostile| hostile.attacks(AttackedPart::Training);
         let misled = hostile.as_ref().filter(misleads).and_then(|hostile| Some((hostile, hostile.clients().next()?)));
         if let Some((hostile, client)) = misled {
