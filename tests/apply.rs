@@ -230,6 +230,15 @@ fn a_composition_that_a_run_refuses_is_refused_with_the_same_words() {
 }
 
 #[test]
+fn too_few_updates_for_a_rule_are_refused_as_in_a_run() {
+    let lab = Lab::new();
+    two_clients().write(&lab);
+    let words = "plugin `krum` refuses the 2 updates of this round: 2 updates, and `f = 3` needs at least 2f + 3 = 9; use \
+                 larger cohorts";
+    refused(&lab, &["krum:f=3"], 3, &[words]);
+}
+
+#[test]
 fn requirements_about_training_do_not_apply_and_root_data_is_what_the_file_holds() {
     let lab = Lab::new();
     let requiring = |requirement: &str| {

@@ -47,7 +47,12 @@ fn values_out_of_range_are_named_with_the_range() {
     );
     check(&lab, &["--set", "federation.update-bound=1e15"], 3, &["update-bound", "1048576"]);
     check(&lab, &["--set", "federation.server-learning-rate=1e39"], 7, &["server-learning-rate"]);
-    check(&lab, &["--plugin", "fedprox:mu=1e300"], 6, &["`mu`", "single precision"]);
+    for parameter in ["fedprox:mu=1e300", "ditto:lambda=1e39", "feddyn:alpha=1e39", "feddyn:alpha=1e-46"] {
+        let (plugin, given) = parameter.split_once(':').expect("a plugin and its parameter");
+        let (name, value) = given.split_once('=').expect("a name and a value");
+        let words = [format!("plugin `{plugin}`"), format!("`{name} = {value}`"), "single precision".to_owned()];
+        check(&lab, &["--plugin", parameter], 3, &words.each_ref().map(String::as_str));
+    }
     check(&lab, &["--threads", "3000"], 3, &["host.threads", "1024"]);
     check(&lab, &["--device", "tpu"], 3, &["host.device", "tpu", "`cpu`"]);
     check(&lab, &["--set", "host.device-memory=1"], 3, &["host.device-memory", "from 64"]);
@@ -123,6 +128,9 @@ fn a_client_that_diverges_stops_the_run_and_is_named() {
     assert!(summary.contains("\"complete\": false") || summary.contains("\"complete\":false"), "{summary}");
     assert!(lab.path().join("diverged/error.json").exists());
     assert!(!lab.path().join("diverged/model.safetensors").exists());
+    let narrow = small(&["--set", "federation.update-bound=1e-3"]);
+    let words = "beyond `federation.update-bound = 0.001`; lower `train.learning-rate`, or raise the bound";
+    check(&lab, &narrow, 7, &["round 1, client ", words]);
 }
 
 #[test]

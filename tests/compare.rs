@@ -75,10 +75,13 @@ fn mistakes_end_with_the_documented_exit_codes() {
     };
     assert_eq!(told(&[]).0, 2);
     assert_eq!(told(&["one", "--metric", "acuracy"]).0, 2);
+    assert_eq!(told(&["one", "--metric", "round"]).0, 2);
     assert_eq!(told(&["one", "--out", "plot.png"]).0, 2);
     assert_eq!(told(&["one", "--last", "0"]).0, 2);
     assert_eq!(told(&["one", "."]).0, 4);
-    assert_eq!(told(&["one", "--out", "nowhere/plot.svg"]).0, 8);
+    let (code, line) = told(&["one", "--out", "nowhere/plot.svg"]);
+    assert_eq!(code, 8);
+    assert_eq!(line, "error: writing `nowhere/plot.svg`: there is no folder `nowhere`; make it, or name another\n");
     let (code, line) = told(&["two", "--format", "json"]);
     assert_eq!(code, 4);
     let error: serde_json::Value = serde_json::from_str(&line).expect("one line of JSON");

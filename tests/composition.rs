@@ -1,6 +1,6 @@
 //! Plugins of different roles stack freely; what cannot be combined is refused by name.
 
-use super::support::{Lab, small};
+use super::support::{Lab, SMALL, small};
 
 #[test]
 fn five_roles_work_in_one_run() {
@@ -75,6 +75,25 @@ fn a_server_learning_rate_beside_a_server_step_plugin_is_refused() {
 }
 
 #[test]
+fn error_feedback_that_a_codec_cannot_bear_is_told_of_and_named_where_the_run_diverges() {
+    let lab = Lab::new();
+    let said = |codec: &str| {
+        // All but `--quiet`.
+        let more = ["--set", "federation.num-server-rounds=0", "--plugin", codec];
+        let finished = lab.colla(&[&SMALL[1..], &more].concat());
+        assert_eq!(finished.code, 0, "{codec}: {}", finished.stderr);
+        finished.stderr.contains("note: `randk` with `error-feedback`: of a random vector it loses ")
+    };
+    assert!(said("randk:ratio=0.01,error-feedback=true"));
+    for quiet in ["randk:ratio=0.01", "randk:ratio=0.01,error-feedback=true,unbiased=false", "topk:error-feedback=true"] {
+        assert!(!said(quiet), "{quiet}");
+    }
+    let diverged = lab.colla(&["--quiet", "--plugin", "randk:ratio=0.01,error-feedback=true"]);
+    assert_eq!(diverged.code, 7, "{}", diverged.stderr);
+    assert!(diverged.stderr.contains("turn the `error-feedback` of `randk` off"), "{}", diverged.stderr);
+}
+
+#[test]
 fn what_a_compressor_cannot_do_downwards_is_refused_with_the_reason() {
     let lab = Lab::new();
     let refused = lab.colla(&small(&["--plugin", "topk:direction=down,error-feedback=true"]));
@@ -129,6 +148,8 @@ fn what_a_method_cannot_stand_beside_is_refused_with_what_to_do() {
         (&["scaffold", "--plugin", "fedavgm"], "both play the role server-step"),
         (&["powersgd:direction=both"], "it keeps `q` of the client that encodes"),
         (&["power-of-choice", "--set", poisson], "`power-of-choice` chooses the cohort"),
+        (&["power-of-choice:d=1"], "`power-of-choice` refuses to choose a cohort: `d` is 1 candidates, but 6 clients train"),
+        (&["dp-tree", "--plugin", "adaptive-clip"], "and that of `adaptive-clip` moves from round to round; use a bound"),
         (&["norm-bound", "--plugin", "nnm:f=1"], "`norm-bound` — it requires `no-mix`, but `nnm` mixes the updates"),
         (&["fednova", "--plugin", "bucketing"], "`fednova` — it requires `no-mix`, but `bucketing` mixes the updates"),
         (&["q-fedavg", "--plugin", "nnm:f=1"], "`q-fedavg` — it requires `no-mix`, but `nnm` mixes the updates"),
@@ -148,5 +169,25 @@ fn what_a_method_cannot_stand_beside_is_refused_with_what_to_do() {
         let refused = lab.colla(&small(&[&["--plugin"], arguments].concat()));
         assert_eq!(refused.code, 3, "{arguments:?}: {}", refused.stderr);
         assert!(refused.stderr.contains(words), "{arguments:?}: {}", refused.stderr);
+    }
+    // A bound that could move and does not will do.
+    lab.run("still", &small(&["--plugin", "dp-tree", "--plugin", "adaptive-clip:bound-learning-rate=0"]));
+}
+
+#[test]
+fn a_poisson_cohort_that_is_too_small_for_a_rule_is_told_with_its_size_and_what_to_do() {
+    let lab = Lab::new();
+    // 20 clients, 2 of them on average: some round of these has less than the 5 that the rule needs.
+    let poisson = ["--set", "federation.sampling=\"poisson\"", "--set", "federation.fraction-train=0.1"];
+    let refused = lab.colla(&small(&[&["--plugin", "krum"][..], &poisson].concat()));
+    assert_eq!(refused.code, 3, "{}", refused.stderr);
+    for words in [
+        "error: round ",
+        ": plugin `krum` refuses the ",
+        " of this round: ",
+        "`f = 1` needs at least 2f + 3 = 5; ",
+        ", or a larger `federation.fraction-train`: Poisson cohorts vary, and have 2 clients on average",
+    ] {
+        assert!(refused.stderr.contains(words), "`{words}` is not in\n{}", refused.stderr);
     }
 }

@@ -192,7 +192,14 @@ fn stragglers_that_cannot_be_are_refused_with_advice() {
         (&[][..], "kept", &["`train.local-epochs = 1`", "`stragglers.work` to \"dropped\""][..]),
         (&private[..], "kept", &["`stragglers.share = 0.5`", "the noise of `dp-gaussian`"]),
         (&private[..], "dropped", &["leave the section or the plugin out"]),
-        (&["--plugin", "krum:f=2", "--set", "train.local-epochs=2"], "dropped", &["refuses the 3 updates of a round"]),
+        (
+            &["--plugin", "krum:f=2", "--set", "train.local-epochs=2"],
+            "dropped",
+            &[
+                "plugin `krum` refuses the 3 updates of a round (6 clients without 3 stragglers, whose work is dropped): ",
+                ", or a smaller `stragglers.share`",
+            ],
+        ),
         (&["--set", "stragglers.epochs=2"], "kept", &["stragglers", "share, work"]),
     ] {
         let stragglers = late(0.5, work);

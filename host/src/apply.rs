@@ -26,6 +26,7 @@ use crate::{
         hostile::Hostile,
         kept::Storage,
         post::Posts,
+        rehearsal::refused_number,
         server_step::ServerStep,
     },
     train::{Layout, weights_file},
@@ -172,11 +173,13 @@ impl<'a> Server<'a> {
         let broadcasts: Vec<Map> = self.roster.members.iter().map(|member| member.broadcast.clone()).collect();
         self.stages.begin_round(&broadcasts)?;
         let before: Vec<ClientRow> = accepted.iter().map(|&client| self.row(client)).collect();
-        let weights = self.aggregator.weigh(&mut self.roster, facts.round, &before)?;
+        let received = RoundFacts { cohort: accepted.len(), ..facts };
+        let named = |error| refused_number(error, &received, accepted.len());
+        let weights = self.aggregator.weigh(&mut self.roster, facts.round, &before).map_err(named)?;
         let (clients, upload_bytes) = self.receive(round, updates, &accepted, before, &weights)?;
         let cohort: Vec<ClientId> = accepted.iter().map(|&client| ClientId(client as u32)).collect();
         let arrived = Arrived { facts: &facts, cohort: &cohort, clients, weights, sum: None };
-        let mut aggregated = self.aggregator.finish(&mut self.roster, &self.executor, arrived)?;
+        let mut aggregated = self.aggregator.finish(&mut self.roster, &self.executor, arrived).map_err(named)?;
         self.posts.apply(&mut self.roster, &mut aggregated, &facts)?;
         self.aggregator.remember(&aggregated.update);
         self.weights =

@@ -4,7 +4,7 @@
 //! [`Fault`], found again with [`exit_code`]. Context is added once per layer (file, round, client, plugin).
 //! Messages: lower case, where — what, with both values — what to do.
 
-use std::fmt;
+use std::{fmt, io, path::Path};
 
 /// Whose fault it is, hence which exit code the program ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,4 +101,50 @@ pub fn did_you_mean<'a>(given: &str, candidates: impl IntoIterator<Item = &'a st
         .filter(|(score, _)| *score > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or(String::new(), |(_, name)| format!("; did you mean `{name}`?"))
+}
+
+/// A number as messages write it: with an exponent where all of its digits would be more than anybody counts.
+pub fn short(number: f64) -> String {
+    let plain = number == 0.0 || !number.is_finite() || (1e-6..1e16).contains(&number.abs());
+    if plain { number.to_string() } else { format!("{number:e}") }
+}
+
+/// The fault of a file that cannot be written, for want of its folder or for what the system says.
+pub fn cannot_write(path: &Path, error: &io::Error) -> anyhow::Error {
+    let shown = path.display();
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let message = match folder.filter(|folder| !folder.is_dir()) {
+        Some(folder) => {
+            let folder = folder.display();
+            format!("writing `{shown}`: there is no folder `{folder}`; make it, or name another")
+        }
+        None => {
+            // What is no error of the system itself names the temporary file that this one would have been at first.
+            let reason = error.raw_os_error().map_or_else(|| error.kind().to_string(), |_| error.to_string());
+            format!("writing `{shown}`: {reason}; check permissions and free space")
+        }
+    };
+    Fault::new(Kind::Io, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_an_exponent_where_digits_would_be_too_many() {
+        for (number, written) in [
+            (0.0, "0"),
+            (-1.5, "-1.5"),
+            (0.000_01, "0.00001"),
+            (4_294_967_295.0, "4294967295"),
+            (1e39, "1e39"),
+            (-1.25e30, "-1.25e30"),
+            (1e-46, "1e-46"),
+            (f64::INFINITY, "inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(short(number), written);
+        }
+    }
 }

@@ -24,6 +24,8 @@ pub enum Purpose {
     Stragglers,
     /// How much of its work a late client does.
     StragglerWork,
+    /// The vector on which a compressor with error feedback is tried.
+    FeedbackTrial,
     /// Batch order of a personal phase: its number in the run (below 2²⁴).
     PersonalOrder {
         phase: u32,
@@ -49,6 +51,7 @@ impl Purpose {
             Purpose::SyntheticData => 11 << 24,
             Purpose::Stragglers => 12 << 24,
             Purpose::StragglerWork => 13 << 24,
+            Purpose::FeedbackTrial => 14 << 24,
             Purpose::PersonalOrder { phase } => 10 << 24 | phase,
             Purpose::Plugin { position, stream } => 6 << 24 | u32::from(position) << 16 | u32::from(stream),
         }
@@ -235,6 +238,7 @@ mod tests {
             Purpose::Attackers,
             Purpose::RootRows,
             Purpose::SyntheticData,
+            Purpose::FeedbackTrial,
             Purpose::PersonalOrder { phase: 1 },
             Purpose::PersonalOrder { phase: 2 },
             plugin(0, 0),

@@ -30,7 +30,7 @@ use crate::{
         ledger::Accounting,
         local::Trainee,
         post::Posts,
-        rehearsal::{rehearse, rehearse_attack},
+        rehearsal::{refused_number, rehearse, rehearse_attack, rehearse_bound, rehearse_choice},
         select::Selector,
         server_step::ServerStep,
         vectors::VectorRule,
@@ -67,6 +67,8 @@ struct Run<'a> {
     server_step: ServerStep,
     /// What the noise costs; `None` without noise.
     accounting: Option<Accounting>,
+    /// What to know before the run is believed.
+    notes: Vec<String>,
     /// Rows of the training set that the server holds itself.
     root_rows: Vec<u32>,
     weights: Vec<f32>,
@@ -98,6 +100,7 @@ impl<'a> Run<'a> {
         let stages = roster.stages(&initial);
         let downlink = |spec| Downlink::new(spec, config.seed, layout, &initial);
         let downlink = stages.downlink.as_ref().map(downlink).transpose()?;
+        let notes = stages.notes(config.seed, layout);
         let client_plugins = ClientPlugins::new(&roster, layout, &initial)?;
         let state_memory = (config.host.state_memory as u64) << 20;
         client_state(config, &roster, &client_plugins, num_clients, layout.len()).check(state_memory)?;
@@ -144,6 +147,8 @@ impl<'a> Run<'a> {
             let arriving = stragglers::arriving(config.stragglers.as_ref(), first.cohort);
             rehearse(plugins, config.seed, layout, &first, arriving, config.federation.root_rows > 0)?;
         }
+        rehearse_choice(plugins, config.seed, layout, &config.federation, partition.train.sizes())?;
+        rehearse_bound(plugins, config.seed, layout, &first)?;
         let misleads = |hostile: &&Hostile| hostile.attacks(AttackedPart::Training);
         let misled = hostile.as_ref().filter(misleads).and_then(|hostile| Some((hostile, hostile.clients().next()?)));
         if let Some((hostile, client)) = misled {
@@ -158,6 +163,7 @@ impl<'a> Run<'a> {
             selector: Selector::new(&mut roster, &config.federation, partition.train.sizes())?,
             downlink,
             aggregator,
+            notes,
             accounting: Accounting::of(plugins, config, num_clients),
             posts: Posts::new(&roster, config.seed, layout, &initial)?,
             root_rows: root_rows(config, data.train.len())?,
@@ -211,7 +217,9 @@ impl<'a> Run<'a> {
         };
         let tasks = plan(&circumstances, &mut self.roster, &cohort, &late)?;
         let clients: Vec<ClientRow> = tasks.iter().map(|task| planned(task, self.config.train.learning_rate)).collect();
-        let weights = self.aggregator.weigh(&mut self.roster, round, &clients)?;
+        let tried = !facts.poisson && asked.len() == client::largest_cohort(&self.config.federation, facts.num_clients);
+        let named = |error| if tried { error } else { refused_number(error, &facts, cohort.len()) };
+        let weights = self.aggregator.weigh(&mut self.roster, round, &clients).map_err(named)?;
         let bound = self.config.federation.update_bound;
         let vector_weights = match &mut self.vectors {
             Some(rule) => rule.weigh(&mut self.roster, round, &clients, bound)?,
@@ -243,7 +251,7 @@ impl<'a> Run<'a> {
         let clients = trained(clients, &received.reports);
         let arrived = Arrived { facts: &facts, cohort: &cohort, clients, weights, sum: received.sum };
         let (roster, len) = (&mut self.roster, self.weights.len());
-        let mut aggregated = self.aggregator.finish(roster, &self.executor, arrived)?;
+        let mut aggregated = self.aggregator.finish(roster, &self.executor, arrived).map_err(named)?;
         self.posts.apply(roster, &mut aggregated, &facts)?;
         self.aggregator.remember(&aggregated.update);
         let vectors = match &self.vectors {
@@ -374,6 +382,7 @@ impl<'a> Run<'a> {
             device: self.accelerator.as_ref().map(|accelerator| accelerator.name().to_owned()),
             plugins: self.roster.members.iter().map(|m| plugin_record(&m.plugin)).collect(),
             privacy: self.accounting.as_ref().map(|accounting| accounting.terms().clone()),
+            notes: self.notes.clone(),
             class_counts: match num_clients {
                 0..=MAX_CLIENTS_SHOWN => self.partition.class_counts(&self.experiment.data),
                 _ => Vec::new(),

@@ -22,7 +22,8 @@ pub const IMPORT_MODULE: &str = "colla_v1";
 /// Elements in one frame of a vector: the unit of SCAN, APPLY, ENCODE and DECODE unless the manifest says otherwise.
 pub const FRAME: usize = 65_536;
 
-/// Operation numbers. In messages `round` counts from 1 and `cohort`, `accepted` are numbers of clients. Control operations are below 32, data operations from 32 on. A number is never reused.
+/// Operation numbers. In messages `round` counts from 1 and `cohort`, `accepted` are numbers of clients. Control operations
+/// are below 32, data operations from 32 on. A number is never reused.
 pub mod op {
     /// Control. `{len, names, shapes, roles, offsets}` once after create → `{piece_state: List[I64]}` from plugins with a
     /// slot of shape `piece`, else ignored.

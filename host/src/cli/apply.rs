@@ -2,7 +2,7 @@
 
 use super::{
     arguments::{ApplyArguments, Format, OnBadUpdate},
-    print,
+    decimals, print,
 };
 use crate::{
     apply::{self, Applied, Options, Updates},
@@ -71,15 +71,9 @@ fn text(result: &Applied) -> String {
     if let Some(attackers) = result.attackers {
         line += &format!(", {attackers} hostile");
     }
-    line += &format!(", {} up, aggregate of norm {}", bytes(result.upload_bytes), norm(result.aggregate_norm));
+    line += &format!(", {} up, aggregate of norm {}", bytes(result.upload_bytes), decimals(result.aggregate_norm));
     for (name, value) in &result.metrics {
         line += &format!(", {name} {value}");
     }
     line + "\n"
-}
-
-/// Six decimals, or six behind the first digit where decimals would show no digits, or too many.
-fn norm(value: f64) -> String {
-    let plain = value == 0.0 || (1e-4..=1e6).contains(&value);
-    if plain { format!("{value:.6}") } else { format!("{value:.6e}") }
 }

@@ -107,6 +107,12 @@ fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
+/// Six decimals, or six behind the first digit where decimals would show no digits, or too many.
+fn decimals(value: f64) -> String {
+    let plain = value == 0.0 || (1e-4..=1e6).contains(&value);
+    if plain { format!("{value:.6}") } else { format!("{value:.6e}") }
+}
+
 /// Writes to standard output. Errors: `Kind::Io` if it is closed or full.
 fn print(text: &str) -> Result<()> {
     let written = stdout().lock().write_all(text.as_bytes()).and_then(|()| stdout().flush());

@@ -2,12 +2,12 @@
 
 use super::{
     arguments::{AccountantName, CohortName, Format, PrivacyArguments},
-    print,
+    decimals, print,
 };
 use crate::{
     client::cohort_size,
-    error::{Fault, Kind},
-    privacy::{self, Accountant, Sampling},
+    error::{Fault, Kind, short},
+    privacy::{self, Accountant, LEAST_MULTIPLIER, Sampling},
     record::count,
 };
 use anyhow::Result;
@@ -37,6 +37,9 @@ struct Answer {
     cohort: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     population: Option<usize>,
+    /// What to know of a number that is not what it seems.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
 }
 
 impl Answer {
@@ -59,8 +62,20 @@ impl Answer {
             Sampling::Poisson { .. } => (None, None),
             Sampling::Fixed { cohort, population } => (Some(cohort), Some(population)),
         };
+        let epsilon = privacy::epsilon(accountant, sampling, noise_multiplier, rounds, delta)?;
+        let wanted = arguments.target_epsilon.filter(|_| noise_multiplier == LEAST_MULTIPLIER);
+        let note = match wanted {
+            Some(target) => {
+                let target = short(target);
+                Some(format!("less noise would do for an epsilon of {target}; no smaller multiplier is looked at"))
+            }
+            None if accountant == Accountant::Pld && noise_multiplier > 0.0 && epsilon.is_infinite() => {
+                Some("with so little noise `pld` has no finite bound; `--accountant rdp` has one".into())
+            }
+            None => None,
+        };
         Ok(Answer {
-            epsilon: privacy::epsilon(accountant, sampling, noise_multiplier, rounds, delta)?,
+            epsilon,
             delta,
             noise_multiplier,
             rounds,
@@ -70,6 +85,7 @@ impl Answer {
             q: arguments.sampling_rate,
             cohort,
             population,
+            note,
         })
     }
 
@@ -78,7 +94,8 @@ impl Answer {
         let (rounds, accountant) = (count(*rounds), accountant.name());
         let drawn = match self.cohort.zip(self.population) {
             None => format!(
-                "a client comes or goes ({adjacency}), and each is drawn into a round by itself with probability {q}"
+                "a client comes or goes ({adjacency}), and each is drawn into a round by itself with probability {}",
+                short(*q)
             ),
             Some((cohort, population)) => format!(
                 "a client is replaced by another ({adjacency}, so the sensitivity is twice the norm bound), and a round \
@@ -87,11 +104,13 @@ impl Answer {
                 count(population as u64)
             ),
         };
+        let (epsilon, noise_multiplier) = (decimals(*epsilon), short(*noise_multiplier));
+        let note = self.note.as_ref().map_or(String::new(), |note| format!("Note: {note}.\n"));
         format!(
-            "epsilon           {epsilon:.6}\ndelta             {delta:e}\nnoise multiplier  {noise_multiplier}\n\
+            "epsilon           {epsilon}\ndelta             {delta:e}\nnoise multiplier  {noise_multiplier}\n\
              rounds            {rounds}\naccountant        {accountant}\n\
              Assumed: {drawn}; every round counts in which a client could have been drawn; the noise's standard deviation \
-             is the multiplier times the sensitivity.\n"
+             is the multiplier times the sensitivity.\n{note}"
         )
     }
 }
@@ -99,7 +118,7 @@ impl Answer {
 fn check(arguments: &PrivacyArguments) -> Result<()> {
     let rule = |flag: &str, value: f64, holds: bool, rule: &str| match holds {
         true => Ok(()),
-        false => Err(usage(format!("`{flag} {value}`: must be {rule}"))),
+        false => Err(usage(format!("`{flag} {}`: must be {rule}", short(value)))),
     };
     let noise = arguments.noise_multiplier.unwrap_or(0.0);
     rule("--noise-multiplier", noise, noise >= 0.0 && noise.is_finite(), "a finite number of at least 0")?;
@@ -182,6 +201,28 @@ mod tests {
         assert!(answer.epsilon <= 3.0 && answer.epsilon > 2.99, "{answer:?}");
         let again = asked(&format!("--noise-multiplier {} {ROUNDS}", answer.noise_multiplier)).unwrap();
         assert_eq!(again, answer);
+    }
+
+    #[test]
+    fn answers_that_are_not_what_they_seem_have_a_note_and_small_ones_an_exponent() {
+        let note = |line: &str| {
+            let answer = asked(&format!("{line} {ROUNDS}")).unwrap();
+            assert_eq!(answer.to_text().contains("Note: "), answer.note.is_some(), "{}", answer.to_text());
+            answer.note.unwrap_or_default()
+        };
+        let least = "less noise would do for an epsilon of 1e300; no smaller multiplier is looked at";
+        assert_eq!(note("--target-epsilon 1e300"), least);
+        assert!(note("--noise-multiplier 0.01 --accountant pld").ends_with("`--accountant rdp` has one"));
+        for plain in ["--target-epsilon 3", "--noise-multiplier 0.00390625", "--noise-multiplier 0"] {
+            assert_eq!(note(plain), "", "{plain}");
+        }
+        let little = asked("--noise-multiplier 1e7 --sampling-rate 1e-7 --rounds 1 --delta 0.5").unwrap();
+        let text = Answer { epsilon: 1.25e-7, ..little }.to_text();
+        for part in ["epsilon           1.250000e-7\n", "multiplier  10000000\n", "probability 1e-7;"] {
+            assert!(text.contains(part), "`{part}` is not in\n{text}");
+        }
+        let error = asked("--noise-multiplier 1e-300 --sampling-rate 1e300 --rounds 1 --delta 0.5").unwrap_err();
+        assert_eq!(error.to_string(), "`--sampling-rate 1e300`: must be above 0 and at most 1");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use anyhow::Result;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;
 
+/// Keys that place a round in time, and are no values of it.
+const PLACES: [&str; 2] = ["round", "unix_time"];
+
 /// A key of `metrics.jsonl`, nested ones with a point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metric {
@@ -27,7 +30,7 @@ pub enum Better {
 
 impl Metric {
     /// The metric that the user means, which every run must have measured in a round up to `last`.
-    /// Errors: `Kind::Usage` with the names that all runs have.
+    /// Errors: `Kind::Usage` with the names that all runs have; also for what says when a round was, and nothing of it.
     pub(super) fn find<'a>(given: &str, runs: impl Iterator<Item = &'a Run>, last: u64) -> Result<Self> {
         let name = match given {
             "accuracy" => "test_accuracy",
@@ -37,20 +40,23 @@ impl Metric {
         let mut common: Option<BTreeSet<&str>> = None;
         let mut without = None;
         for run in runs {
-            let measured = run.metrics(last);
+            let mut measured = run.metrics(last);
+            measured.retain(|name| !PLACES.contains(name));
             if !measured.contains(name) {
                 without.get_or_insert(&run.path);
             }
             common = Some(common.map_or(measured.clone(), |common| &common & &measured));
         }
         let Some(run) = without else { return Ok(Metric { name: name.into() }) };
-        let mut common = common.unwrap_or_default();
-        common.retain(|name| !matches!(*name, "round" | "unix_time"));
+        let common = common.unwrap_or_default();
+        let why = match PLACES.contains(&name) {
+            true => "it says when a round was, not what it came to".to_owned(),
+            false => format!("run `{run}` never measured it"),
+        };
         let near = did_you_mean(name, common.iter().copied());
         let separator = if near.is_empty() { ";" } else { "" };
         let available = common.into_iter().collect::<Vec<_>>().join(", ");
-        let message =
-            format!("`--metric {given}`: run `{run}` never measured it{near}{separator} in all runs: {available}");
+        let message = format!("`--metric {given}`: {why}{near}{separator} in all runs: {available}");
         Err(Fault::new(Kind::Usage, message))
     }
 

@@ -61,6 +61,7 @@ pub struct Comparison {
     pub metric: Metric,
     /// First and last round that every run has.
     pub rounds: [u64; 2],
+    /// As asked for; a run may have fewer measured rounds.
     pub last: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<f64>,

@@ -27,6 +27,8 @@ pub struct RunNumbers {
     pub r#final: Option<f64>,
     /// Mean over the last measured rounds behind round 0, at most as many as asked for.
     pub last_mean: Option<f64>,
+    /// Over how many of them it is.
+    pub last_rounds: usize,
     /// First round whose value is the best.
     pub best: Option<Best>,
     /// First round at the target or beyond it; null if there is none.
@@ -107,6 +109,7 @@ impl RunNumbers {
     fn of(run: &Run, metric: &Metric, last: u64, options: &Options) -> Self {
         let measured = run.measured(metric.name(), last);
         let trained: Vec<f64> = measured.iter().filter(|(round, _)| *round > 0).map(|(_, value)| *value).collect();
+        let last_rounds = trained.len().min(options.last);
         let seeds = run.settings.seeds;
         RunNumbers {
             path: run.path.clone(),
@@ -115,7 +118,8 @@ impl RunNumbers {
             data_seed: seeds.data,
             complete: run.complete,
             r#final: measured.last().map(|(_, value)| *value),
-            last_mean: mean(&trained[trained.len().saturating_sub(options.last)..]),
+            last_mean: mean(&trained[trained.len() - last_rounds..]),
+            last_rounds,
             best: best(measured.iter().copied(), metric),
             target_round: options.target.map(|target| {
                 measured.iter().find(|(_, value)| metric.reaches(*value, target)).map(|(round, _)| *round)
@@ -128,6 +132,11 @@ impl RunNumbers {
 }
 
 impl SeriesNumbers {
+    /// Over how many rounds the end is averaged, of the run with the most.
+    pub fn last_rounds(&self) -> usize {
+        self.runs.iter().map(|run| run.last_rounds).max().unwrap_or(0)
+    }
+
     pub(super) fn of(series: &Series, metric: &Metric, last: u64, options: &Options) -> Self {
         let runs: Vec<RunNumbers> = series.runs.iter().map(|run| RunNumbers::of(run, metric, last, options)).collect();
         let curve = curve(&series.runs, metric, last);

@@ -28,11 +28,12 @@ pub(super) fn text(comparison: &Comparison) -> (Vec<String>, Vec<Vec<String>>) {
     (head, comparison.series.iter().map(row).collect())
 }
 
-/// `last 10 rounds`.
+/// `last 10 rounds`, or as many as there are.
 pub(super) fn last_title(comparison: &Comparison) -> String {
-    match comparison.last {
+    match comparison.series.iter().map(SeriesNumbers::last_rounds).max().unwrap_or(0) {
+        0 => format!("last {} rounds", comparison.last),
         1 => "last round".into(),
-        last => format!("last {last} rounds"),
+        rounds => format!("last {rounds} rounds"),
     }
 }
 
@@ -100,7 +101,7 @@ pub(super) fn csv(comparison: &Comparison) -> Result<String> {
             comparison.rounds[1].to_string(),
             optional(series.r#final.mean),
             optional(series.r#final.sd),
-            comparison.last.to_string(),
+            series.last_rounds().to_string(),
             optional(series.last_mean.mean),
             optional(series.last_mean.sd),
             optional(series.best.map(|best| best.round)),

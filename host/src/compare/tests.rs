@@ -471,6 +471,31 @@ fn the_table_is_told_to_people_and_to_programs() {
 }
 
 #[test]
+fn the_end_is_called_by_the_rounds_that_there_are() {
+    let runs = three();
+    let asked = |last: usize| {
+        let comparison = runs.compare_with(&["a", "b", "c"], &Options { last, ..options() }).unwrap();
+        let csv = comparison.csv().unwrap();
+        let column = csv.lines().next().unwrap().split(',').position(|name| name == "last_rounds").unwrap();
+        let told = csv.lines().nth(1).unwrap().split(',').nth(column).unwrap().to_owned();
+        (comparison.table().0[3].clone(), told, comparison.curves(0).unwrap().curves[0].label.clone())
+    };
+    let (head, told, label) = asked(10);
+    assert_eq!((head.as_str(), told.as_str()), ("last 2 rounds", "2"));
+    assert!(label.contains("last 2 rounds"), "{label}");
+    assert_eq!(asked(1).0, "last round");
+}
+
+#[test]
+fn when_a_round_was_is_no_metric() {
+    let options = Options { metric: "round".into(), target: None, ..options() };
+    let (message, code) = three().refuse_with(&["a", "b"], &options);
+    assert!(message.starts_with("`--metric round`: it says when a round was, not what it came to"), "{message}");
+    assert!(message.contains("in all runs: client_accuracy.mean, clients, download_bytes"), "{message}");
+    assert_eq!(code, 2);
+}
+
+#[test]
 fn the_plot_has_a_line_and_a_band_for_each_series_and_always_the_same_bytes() {
     let runs = three();
     runs.write("d", 2, &(FEDPROX.to_owned() + FEDAVG), &[0.1, 0.7, 0.5]);

@@ -74,6 +74,10 @@ fn explain(table: &Table, path: &serde_path_to_error::Path, reason: &str) -> Str
         let (section, name) = key.rsplit_once('.').unwrap_or(("", &key));
         return format!("unknown key `{key}`{}", keys::advice(section, name));
     }
+    if let Some((name, _)) = reason.strip_prefix("missing field `").and_then(|rest| rest.split_once('`')) {
+        let what = "without which it does nothing; give it, or leave the section out";
+        return format!("config `[{key}]`: it lacks `{name}`, {what}");
+    }
     // A flattened struct is read from a buffer, and the path ends before the key: look for the one of the wrong type.
     if let Some(Value::Table(plugin)) = value
         && let Some((name, wrong)) = plugin.iter().find(|(name, v)| PLUGIN_TEXTS.contains(&&***name) && !v.is_str())
@@ -281,6 +285,17 @@ mod tests {
             "[train]\nbatch-size = 0",
             &format!("{start}train.batch-size = 0`: a batch size is a positive number or \"full\""),
         );
+    }
+
+    #[test]
+    fn a_section_that_would_do_nothing_is_refused_with_the_key_that_it_lacks() {
+        let words = "config `[stragglers]`: it lacks `share`, without which it does nothing; give it, or leave the section \
+                     out";
+        refuse("[stragglers]\nwork = \"dropped\"", words);
+        refuse("[stragglers]", words);
+        let alone = Config::from_text("", &set("stragglers.work", "dropped")).unwrap_err();
+        assert_eq!(alone.to_string(), words);
+        Config::from_text("[stragglers]\nshare = 0\nwork = \"dropped\"", &[]).unwrap();
     }
 
     #[test]

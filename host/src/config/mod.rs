@@ -273,11 +273,12 @@ pub enum Sampling {
 
 /// Clients that do not finish their rounds, as in FedProx's experiments (arXiv:1812.06127, section 5.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Stragglers {
     /// Share of each cohort that is late, in [0, 1]: the nearest whole number of clients (halves up), drawn anew in each
-    /// round. Default 0.
+    /// round. Without it the section would do nothing, so a file that has the section says it.
     pub share: f64,
+    #[serde(default)]
     pub work: StragglerWork,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Where in the flow: after the configuration, before partitioning. What it never does: know about clients' shares.
 //! One file per form (`idx`, `csv`) or set that needs no file (`optdigits`, `heart_disease`, `synthetic`); a new one of
-//! these is one file and one line in [`EMBEDDED`]. What was unpacked or parsed is kept for the next run (`cache`). A caller's own arrays enter through [`Dataset::from_arrays`] and [`Dataset::from_bytes`].
+//! these is one file and one line in [`EMBEDDED`]. What was unpacked or parsed is kept for the next run
+//! (`cache`). A caller's own arrays enter through [`Dataset::from_arrays`] and [`Dataset::from_bytes`].
 
 mod arrays;
 mod cache;

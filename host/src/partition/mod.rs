@@ -2,9 +2,9 @@
 //!
 //! Where in the flow: after the data, before the clients. What it never does: touch features.
 //!
-//! Every kind answers one question, who owns each row (only `iid` may give a row to several); the rest (order of a client's rows, hold-out, cache) is common.
-//! A new kind is one file and one line in `METHODS`. All draws come from counter-based streams keyed by the
-//! partition seed, so a partition depends on nothing but data and settings.
+//! Every kind answers one question, who owns each row (only `iid` may give a row to several); the rest (order of a
+//! client's rows, hold-out, cache) is common. A new kind is one file and one entry in `METHODS`. All draws come from
+//! counter-based streams keyed by the partition seed, so a partition depends on nothing but data and settings.
 
 mod cache;
 mod dirichlet;
@@ -65,12 +65,24 @@ struct Method {
 const METHODS: &[Method] = &[
     Method { kind: PartitionKind::Iid, name: "iid", keys: &[Key::SamplesPerClient], owners: iid::owners },
     Method { kind: PartitionKind::Dirichlet, name: "dirichlet", keys: &[Key::Alpha], owners: dirichlet::owners },
-    Method { kind: PartitionKind::DirichletHsu, name: "dirichlet-hsu", keys: &[Key::Alpha], owners: mixture::equal_sizes },
+    Method {
+        kind: PartitionKind::DirichletHsu, name: "dirichlet-hsu",
+        keys: &[Key::Alpha], owners: mixture::equal_sizes,
+    },
     Method { kind: PartitionKind::Shards, name: "shards", keys: &[Key::ShardsPerClient], owners: shards::owners },
-    Method { kind: PartitionKind::Pathological, name: "pathological", keys: &[Key::ClassesPerClient], owners: pathological::equal_parts },
+    Method {
+        kind: PartitionKind::Pathological, name: "pathological",
+        keys: &[Key::ClassesPerClient], owners: pathological::equal_parts,
+    },
     Method { kind: PartitionKind::Lognormal, name: "lognormal", keys: &[Key::Sigma], owners: lognormal::owners },
-    Method { kind: PartitionKind::PathologicalLognormal, name: "pathological-lognormal", keys: &[Key::ClassesPerClient, Key::Sigma], owners: pathological::lognormal_parts },
-    Method { kind: PartitionKind::DirichletLognormal, name: "dirichlet-lognormal", keys: &[Key::Alpha, Key::Sigma], owners: mixture::lognormal_sizes },
+    Method {
+        kind: PartitionKind::PathologicalLognormal, name: "pathological-lognormal",
+        keys: &[Key::ClassesPerClient, Key::Sigma], owners: pathological::lognormal_parts,
+    },
+    Method {
+        kind: PartitionKind::DirichletLognormal, name: "dirichlet-lognormal",
+        keys: &[Key::Alpha, Key::Sigma], owners: mixture::lognormal_sizes,
+    },
     Method { kind: PartitionKind::PowerLaw, name: "power-law", keys: &[Key::Sigma], owners: power_law::owners },
     Method { kind: PartitionKind::Natural, name: "natural", keys: &[], owners: natural::owners },
 ];

@@ -9,6 +9,7 @@ mod check;
 pub(super) use check::check_name;
 
 use super::text;
+use crate::error::short;
 use serde::{Deserialize, Serialize};
 
 /// The JSON in the `colla.manifest` section.
@@ -194,9 +195,10 @@ impl Parameter {
 
     /// The allowed values in words, empty if there is no limit: `at least 0 and below 1`.
     pub fn range(&self) -> String {
-        let low = self.min.map(|min| format!("{} {min}", if self.exclusive_min { "above" } else { "at least" }));
-        let high = self.max.map(|max| format!("{} {max}", if self.exclusive_max { "below" } else { "at most" }));
-        low.into_iter().chain(high).collect::<Vec<_>>().join(" and ")
+        let low = self.min.map(|min| (if self.exclusive_min { "above" } else { "at least" }, min));
+        let high = self.max.map(|max| (if self.exclusive_max { "below" } else { "at most" }, max));
+        let bounds = low.into_iter().chain(high).map(|(word, bound)| format!("{word} {}", short(bound)));
+        bounds.collect::<Vec<_>>().join(" and ")
     }
 
     fn refuse_number(&self, value: f64) -> Option<String> {

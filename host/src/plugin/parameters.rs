@@ -5,7 +5,7 @@
 //! What it never does: pass on what the manifest does not declare, or round a value.
 
 use super::{Manifest, Parameter, ParameterType, Role, StateScope, text};
-use crate::error::did_you_mean;
+use crate::error::{did_you_mean, short};
 use colla_plugin_sdk::{Map, Value};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ pub(super) fn resolve(manifest: &Manifest, given: &toml::Table) -> Result<Resolv
     let mut resolved = Resolved { map: Map::new(), json: BTreeMap::new(), error_feedback, direction };
     for parameter in &manifest.parameters {
         let value = match given.get(&parameter.name) {
-            Some(value) => accept(parameter, value)?,
+            Some(value) => accept(manifest, parameter, value)?,
             None if parameter.kind == ParameterType::Float => parameter.default.as_f64().into(),
             None => parameter.default.clone(),
         };
@@ -146,7 +146,7 @@ fn unknown_parameter(manifest: &Manifest, unknown: &str) -> String {
     format!("unknown parameter `{}`{suggestion}{separator} {list}", text::line(unknown))
 }
 
-fn accept(parameter: &Parameter, given: &toml::Value) -> Result<Json, String> {
+fn accept(manifest: &Manifest, parameter: &Parameter, given: &toml::Value) -> Result<Json, String> {
     let value = match given {
         toml::Value::Boolean(flag) => Json::from(*flag),
         // A whole number is a fine value for a float parameter, and the record then shows it as one.
@@ -157,14 +157,28 @@ fn accept(parameter: &Parameter, given: &toml::Value) -> Result<Json, String> {
         toml::Value::String(word) => Json::from(word.as_str()),
         _ => Json::Null,
     };
-    match parameter.refuse(&value) {
+    match parameter.refuse(&value).or_else(|| refuse_in_training(manifest, parameter, &value)) {
         Some(reason) => Err(refusal(&parameter.name, given, &reason)),
         None => Ok(value),
     }
 }
 
+/// Why a client plugin cannot have the number: what it plans with it becomes single precision. There a larger one is
+/// infinite, and a smaller one has few digits or is 0, by which some methods divide.
+fn refuse_in_training(manifest: &Manifest, parameter: &Parameter, value: &Json) -> Option<String> {
+    let concerned = manifest.has(Role::Client) && parameter.kind == ParameterType::Float;
+    let value = value.as_f64().filter(|value| concerned && *value != 0.0)?.abs();
+    let fits = (f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX)).contains(&value);
+    let words = "clients train in single precision, whose numbers are 0 and 1.2e-38 to 3.4e38 in magnitude";
+    (!fits).then(|| words.to_owned())
+}
+
 fn refusal(name: &str, given: &toml::Value, reason: &str) -> String {
-    format!("parameter `{name} = {}`: {reason}", text::line(&given.to_string()))
+    let written = match given {
+        toml::Value::Float(number) if short(*number).contains('e') => short(*number),
+        other => text::line(&other.to_string()),
+    };
+    format!("parameter `{name} = {written}`: {reason}")
 }
 
 /// The manifest's check and [`accept`] saw to it that the JSON type fits.
@@ -265,6 +279,22 @@ mod tests {
     }
 
     #[test]
+    fn what_single_precision_cannot_hold_is_refused_where_clients_train_with_it() {
+        let words = "clients train in single precision, whose numbers are 0 and 1.2e-38 to 3.4e38 in magnitude";
+        let mut unbounded = manifest("client");
+        (unbounded.parameters[0].min, unbounded.parameters[0].max) = (None, None);
+        for given in ["1e39", "-1e300", "1e-46", "-1e-38"] {
+            let table = toml::from_str(&format!("mu = {given}")).unwrap();
+            assert_eq!(resolve(&unbounded, &table).unwrap_err(), format!("parameter `mu = {given}`: {words}"));
+        }
+        for given in ["0", "3.4e38", "-1.2e-38"] {
+            resolve(&unbounded, &toml::from_str(&format!("mu = {given}")).unwrap()).unwrap();
+        }
+        unbounded.kinds = vec![Role::Post];
+        resolve(&unbounded, &toml::from_str("mu = 1e39").unwrap()).unwrap();
+    }
+
+    #[test]
     fn an_unknown_parameter_gets_a_suggestion_and_the_list() {
         refused(
             "client",
@@ -278,6 +308,7 @@ mod tests {
     fn types_ranges_and_choices_are_checked_with_both_values_in_the_message() {
         refused("client", "mu = 0", "parameter `mu = 0`: it must be above 0 and at most 1");
         refused("client", "mu = 1.5", "parameter `mu = 1.5`: it must be above 0 and at most 1");
+        refused("client", "mu = 1e39", "parameter `mu = 1e39`: it must be above 0 and at most 1");
         refused("client", "mu = nan", "parameter `mu = nan`: it must be a number");
         refused("client", "mu = 'x'", "parameter `mu = \"x\"`: it must be a number");
         refused("client", "rounds = 0", "parameter `rounds = 0`: it must be at least 1");

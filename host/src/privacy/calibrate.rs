@@ -1,18 +1,19 @@
 //! How much noise a wanted ε takes.
 
 use super::{Accountant, Sampling, epsilon};
-use crate::error::{Fault, Kind};
+use crate::error::{Fault, Kind, short};
 use anyhow::Result;
 
 /// How near the answer is to the smallest multiplier, as a share of it.
 const TOLERANCE: f64 = 1e-4;
-/// Doublings and halvings of 1 among which the answer is looked for.
+/// Doublings of 1 among which the answer is looked for.
 const MOST_DOUBLINGS: i32 = 24;
-const MOST_HALVINGS: i32 = 8;
+/// The smallest multiplier that is looked at: so little noise protects nobody.
+pub const LEAST_MULTIPLIER: f64 = 1.0 / 256.0;
 
 /// A noise multiplier, at most 0.01 % above the smallest, with which `rounds` rounds are (`target`,
 /// `delta`)-differentially private: ε falls with the multiplier, so the answer is bracketed and bisected, and its own ε
-/// is at most `target`.
+/// is at most `target`. Where less noise than [`LEAST_MULTIPLIER`] would do, the answer is that.
 ///
 /// `target`: above 0.
 /// Errors: `Kind::Config` where no multiplier up to 2²⁴ is enough; those of [`epsilon`].
@@ -36,7 +37,7 @@ pub fn noise_multiplier(
 /// 1 holds: the last power of ½ that holds, and the first that does not. Where none fails, the last one twice.
 fn halved(holds: &impl Fn(f64) -> Result<bool>) -> Result<(f64, f64)> {
     let mut high = 1.0;
-    for _ in 0..MOST_HALVINGS {
+    while high > LEAST_MULTIPLIER {
         let low = high / 2.0;
         if !holds(low)? {
             return Ok((low, high));
@@ -59,7 +60,9 @@ fn doubled(holds: &impl Fn(f64) -> Result<bool>, target: f64, delta: f64) -> Res
     Err(Fault::new(
         Kind::Config,
         format!(
-            "no noise multiplier up to {low} gives an epsilon of {target} with a delta of {delta}; ask for a larger one"
+            "no noise multiplier up to {low} gives an epsilon of {} with a delta of {}; ask for a larger one",
+            short(target),
+            short(delta)
         ),
     ))
 }

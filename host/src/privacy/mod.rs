@@ -18,7 +18,7 @@ pub mod rdp;
 #[cfg(test)]
 mod tests;
 
-pub use calibrate::noise_multiplier;
+pub use calibrate::{LEAST_MULTIPLIER, noise_multiplier};
 
 use crate::error::{Fault, Kind};
 use anyhow::Result;

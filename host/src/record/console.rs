@@ -109,6 +109,7 @@ impl Observer for Progress {
             let (name, version, form, hash) = (&plugin.name, &plugin.version, &plugin.form, short(&plugin.blake3));
             self.say(&format!("plugin {name} {version} ({form}, blake3 {hash}; {})", plugin.source));
         }
+        info.notes.iter().for_each(|note| self.say(&format!("note: {note}")));
         Ok(())
     }
 

@@ -93,6 +93,8 @@ pub struct RunInfo {
     pub plugins: Vec<PluginRecord>,
     /// What is said of its differential privacy; `None` without noise.
     pub privacy: Option<PrivacyTerms>,
+    /// What to know before the run is believed, a line each.
+    pub notes: Vec<String>,
     /// Rows of each class at each client, `num_clients × num_classes`; empty where there are too many clients to show.
     pub class_counts: Vec<Vec<u32>>,
 }

@@ -45,6 +45,7 @@ fn info() -> RunInfo {
             parameters: BTreeMap::from([("mu".into(), Value::from(0.1))]),
         }],
         privacy: None,
+        notes: Vec::new(),
         class_counts: vec![vec![3, 0], vec![1, 2]],
     }
 }
@@ -256,6 +257,15 @@ round 2/2  accuracy 60.00 %  loss 0.4000  train loss –  clients 2  0.50 s  up 
     assert_eq!(text, expected);
     let lines = String::from_utf8(lines.0.borrow().clone()).unwrap();
     assert_eq!(lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).count(), 3);
+}
+
+#[test]
+fn what_to_know_of_a_run_is_said_at_its_start() {
+    let screen = Shared::default();
+    let info = RunInfo { notes: vec!["it may diverge".into()], ..info() };
+    Progress::lines(screen.clone()).start(&info).unwrap();
+    let text = String::from_utf8(screen.0.borrow().clone()).unwrap();
+    assert!(text.ends_with("; shipped)\nnote: it may diverge\n"), "{text}");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use super::{
     AgentSpec, ClientReport, ClientTask, Evaluation, RoundJob, at_client,
     client_side::{ClientSide, keep_own_tensors, own_tensors, resolve, start},
+    divergence::{Divergence, STAGES, TRAINING},
 };
 use crate::{
     client,
-    error::{Fault, Kind},
     stages::{Stages, Upload, squared_norm},
     strategy::{aggregate::Collect, client_slots::OpenSlots, grid::GridSum},
     train::{BatchOrder, Layout, LocalReport, LocalTask, Part, Score, Term, Trainer},
@@ -99,7 +99,7 @@ impl Agent {
             Collect::Sum(_) => self.spec.update_bound as f32,
             Collect::Rows(_) | Collect::Keep(_) => f32::MAX,
         };
-        self.check("local training", bound, job.weights)?;
+        self.check(TRAINING, bound, job.weights)?;
         let base = local_task(&self.spec, job, task, job.weights, &[]);
         self.side.train_personal(self.trainer.as_mut(), &self.spec, &base, job, task, &mut slots)?;
         // Vectors are always summed.
@@ -112,7 +112,7 @@ impl Agent {
             // Zeros, whatever the stages made of them.
             tensors.clear(&mut self.update);
         }
-        self.check("the stages", bound, job.weights)?;
+        self.check(STAGES, bound, job.weights)?;
         let vector_bytes = self.side.transfer(&mut self.stages, &upload, vector_bound)?;
         match job.collect {
             Collect::Sum(grid) => {
@@ -142,7 +142,7 @@ impl Agent {
     /// The server's own client trains plainly, and its update passes the normalizers alone, since it does not travel.
     fn own_client(&mut self, job: &RoundJob<'_>, task: &ClientTask<'_>, local: LocalReport) -> Result<ClientReport> {
         self.subtract(job.weights);
-        self.check("local training", f32::MAX, job.weights)?;
+        self.check(TRAINING, f32::MAX, job.weights)?;
         self.stages.normalize(&mut self.update, job.round)?;
         if let Collect::Keep(kept) = job.collect {
             kept.put(task.slot, &self.update)?;
@@ -180,27 +180,16 @@ impl Agent {
             return Ok(());
         };
         let tensor = self.layout.tensors.iter().rfind(|t| t.offset <= index).map_or("", |t| t.name.as_str());
-        let value = self.update[index];
-        let (wrong, remedy) = if value.is_finite() {
-            (
-                format!("{value}, beyond `federation.update-bound = {bound}`"),
-                "lower `train.learning-rate`, or raise the bound",
-            )
-        } else {
-            (value.to_string(), "lower `train.learning-rate`")
+        let compress = self.spec.stages.compress.as_ref().filter(|compress| compress.plugin.error_feedback());
+        let divergence = Divergence {
+            after,
+            tensor,
+            value: self.update[index],
+            update_bound: self.spec.update_bound as f32,
+            received: received.iter().fold(0.0, |largest: f32, x| largest.max(x.abs())),
+            feedback: compress.map(|compress| compress.plugin.manifest().name.as_str()),
         };
-        // Whoever starts from huge weights is not to blame for what becomes of them.
-        let largest = received.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()));
-        let remedy = match largest > self.spec.update_bound as f32 {
-            true => {
-                format!("the weights that it received hold {largest:e} already: look at what the server made of them")
-            }
-            false => remedy.into(),
-        };
-        Err(Fault::new(
-            Kind::Diverged,
-            format!("the update diverged — after {after}, an element of `{tensor}` is {wrong}; {remedy}"),
-        ))
+        Err(divergence.fault())
     }
 
     pub fn take_sum(&mut self) -> Option<GridSum> {

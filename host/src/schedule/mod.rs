@@ -8,6 +8,7 @@
 mod agent;
 mod client_side;
 mod device;
+mod divergence;
 mod sequential;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@
 mod codec;
 mod compress;
 mod downlink;
+mod feedback;
 mod measures;
 mod norm_guard;
 mod normalize;
@@ -60,6 +61,13 @@ pub struct StageSpecs {
     pub downlink: Option<StageSpec>,
     /// The norm that stages are held to; none where nothing relies on one.
     pub norm: Option<NormPromise>,
+}
+
+impl StageSpecs {
+    /// What to know of the stages before the run is believed, a line each.
+    pub fn notes(&self, run_seed: u64, layout: &Layout) -> Vec<String> {
+        self.compress.iter().filter_map(|compress| feedback::note(compress, run_seed, layout)).collect()
+    }
 }
 
 /// Whose update passes through the stages, and what belongs to it.

@@ -9,7 +9,7 @@
 //! What it never does: leave a half-written file behind, or trust a length that it reads.
 
 use super::{Layout, TensorInfo};
-use crate::error::{Fault, Kind, did_you_mean};
+use crate::error::{Fault, Kind, cannot_write, did_you_mean};
 use anyhow::{Context, Result};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
@@ -23,9 +23,7 @@ use std::path::Path;
 /// bytes. Errors: `Kind::Io` naming the file.
 pub fn save(path: &Path, layout: &Layout, weights: &[f32], metadata: &BTreeMap<String, String>) -> Result<()> {
     assert_eq!(weights.len(), layout.len(), "weights and layout belong to one model");
-    write(path, &header(layout, metadata), weights)
-        .map_err(|error| Fault::new(Kind::Io, format!("{error}; check folder and free space")))
-        .with_context(|| format!("writing weights `{}`", path.display()))
+    write(path, &header(layout, metadata), weights).map_err(|error| cannot_write(path, &error))
 }
 
 fn header(layout: &Layout, metadata: &BTreeMap<String, String>) -> Vec<u8> {
@@ -214,7 +212,9 @@ mod tests {
     fn a_folder_that_is_not_there_is_named() {
         let path = Path::new("no-such-folder/model.safetensors");
         let error = save(path, &layout(), &weights(), &BTreeMap::new()).unwrap_err();
-        assert!(format!("{error:#}").contains("`no-such-folder/model.safetensors`"), "{error:#}");
+        let words = "writing `no-such-folder/model.safetensors`: there is no folder `no-such-folder`; make it, or name";
+        assert!(error.to_string().starts_with(words), "{error}");
+        assert_eq!(exit_code(&error), 8);
         assert_eq!(exit_code(&load(path, &layout()).unwrap_err()), 4);
     }
 }

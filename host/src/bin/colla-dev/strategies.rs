@@ -124,8 +124,9 @@ fn introduction(role: Role) -> &'static str {
         Role::Compress => {
             "At a client, last: turns the update into bytes, which the server decodes. Sees that client's update. \
              Two parameters are the host's, for each of them: `error-feedback=true` adds what one upload lost to the \
-             client's next update, and costs P values for each client; `direction=down` or `both` compresses what \
-             the server sends as well. *Wire* is told twice: the most that a piece of m values may take, and what \
+             client's next update, and costs P values for each client (a codec must lose less than it is given, or \
+             what is added grows from round to round; the run notes where it does not); `direction=down` or `both` \
+             compresses what the server sends as well. *Wire* is told twice: the most that a piece of m values may take, and what \
              was sent with the defaults for each weight of an MLP (64-200-200-10) in its first round, where plain \
              values take 4 bytes."
         }

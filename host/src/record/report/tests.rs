@@ -37,6 +37,7 @@ fn info(num_clients: usize, rounds: u64, class_counts: Vec<Vec<u32>>) -> RunInfo
             plugin("topk", &[Role::Compress], &[("ratio", json!(0.01)), ("error-feedback", json!(true))]),
         ],
         privacy: None,
+        notes: Vec::new(),
         class_counts,
     }
 }

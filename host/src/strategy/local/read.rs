@@ -6,6 +6,7 @@ use super::{Length, LocalPlan, PersonalPhase, Phase, SlotRef};
 use crate::{
     client::SlotId,
     config::{MAX_EPOCHS, MAX_STEPS},
+    error::short,
     plugin::{Manifest, StateScope, StateShape, StateSlot},
     train::Term,
 };
@@ -255,7 +256,7 @@ fn length(phase: &Map) -> Result<Option<Length>, String> {
 fn number(term: &Map, name: &str) -> Result<f32, String> {
     match term.f64(name) {
         Some(value) if (value as f32).is_finite() => Ok(value as f32),
-        Some(value) => Err(format!("`{name}` of a term is {value}; it must be finite in single precision")),
+        Some(value) => Err(format!("`{name}` of a term is {}; it must be finite in single precision", short(value))),
         None => Err(format!("a term lacks the number `{name}`")),
     }
 }
@@ -417,6 +418,7 @@ mod tests {
     fn what_this_host_cannot_do_is_refused_by_name() {
         refused(phase(vec![term("contrastive")]), "`contrastive`");
         refused(phase(vec![term("prox").with("mu", f64::INFINITY)]), "`mu` of a term is inf");
+        refused(phase(vec![term("prox").with("mu", 1e39)]), "`mu` of a term is 1e39; it must be finite");
         refused(phase(vec![term("prox").with("mu", -1.0)]), "`mu` of a term is -1; it must be at least 0");
         refused(phase(vec![term("learning-rate-scale").with("factor", 0.0)]), "`factor` of a term is 0");
         let nan = term("linear").with("slot", "mine").with("scale", f64::NAN);
