@@ -85,7 +85,8 @@ fn error_feedback_that_a_codec_cannot_bear_is_told_of_and_named_where_the_run_di
         finished.stderr.contains("note: `randk` with `error-feedback`: of a random vector it loses ")
     };
     assert!(said("randk:ratio=0.01,error-feedback=true"));
-    for quiet in ["randk:ratio=0.01", "randk:ratio=0.01,error-feedback=true,unbiased=false", "topk:error-feedback=true"] {
+    for quiet in ["randk:ratio=0.01", "randk:ratio=0.01,error-feedback=true,unbiased=false", "topk:error-feedback=true"]
+    {
         assert!(!said(quiet), "{quiet}");
     }
     let diverged = lab.colla(&["--quiet", "--plugin", "randk:ratio=0.01,error-feedback=true"]);
@@ -148,8 +149,14 @@ fn what_a_method_cannot_stand_beside_is_refused_with_what_to_do() {
         (&["scaffold", "--plugin", "fedavgm"], "both play the role server-step"),
         (&["powersgd:direction=both"], "it keeps `q` of the client that encodes"),
         (&["power-of-choice", "--set", poisson], "`power-of-choice` chooses the cohort"),
-        (&["power-of-choice:d=1"], "`power-of-choice` refuses to choose a cohort: `d` is 1 candidates, but 6 clients train"),
-        (&["dp-tree", "--plugin", "adaptive-clip"], "and that of `adaptive-clip` moves from round to round; use a bound"),
+        (
+            &["power-of-choice:d=1"],
+            "`power-of-choice` refuses to choose a cohort: `d` is 1 candidates, but 6 clients train",
+        ),
+        (
+            &["dp-tree", "--plugin", "adaptive-clip"],
+            "and that of `adaptive-clip` moves from round to round; use a bound",
+        ),
         (&["norm-bound", "--plugin", "nnm:f=1"], "`norm-bound` — it requires `no-mix`, but `nnm` mixes the updates"),
         (&["fednova", "--plugin", "bucketing"], "`fednova` — it requires `no-mix`, but `bucketing` mixes the updates"),
         (&["q-fedavg", "--plugin", "nnm:f=1"], "`q-fedavg` — it requires `no-mix`, but `nnm` mixes the updates"),

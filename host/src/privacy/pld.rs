@@ -70,7 +70,10 @@ impl LossDistribution {
         // A relative error of each coefficient that grows with its power, and that of the transforms.
         let rounding = 16.0 * f64::EPSILON * (rounds as f64 + 40.0);
         if rounding > 0.01 * delta {
-            return Err(beyond(format!("a delta of {} over {rounds} rounds is too small", short(delta)), "a larger delta"));
+            return Err(beyond(
+                format!("a delta of {} over {rounds} rounds is too small", short(delta)),
+                "a larger delta",
+            ));
         }
         let outside = OUTSIDE * delta;
         let windows = [0, 1].map(|side| self.tilts[side].window(&self.directions[side], rounds, outside));

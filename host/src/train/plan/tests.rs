@@ -79,7 +79,7 @@ impl Case {
         let width = self.sample.iter().product::<usize>() as u32;
         let mix = |i: u32| (i ^ 0x5bd1).wrapping_mul(2_654_435_761) >> 16;
         // One pixel in three is never blank, one in three is in seven rows of eight.
-        let blank = |row: u32, pixel: u32| self.sparse && [false, row % 8 > 0, true][pixel as usize % 3];
+        let blank = |row: u32, pixel: u32| self.sparse && [false, !row.is_multiple_of(8), true][pixel as usize % 3];
         let value = |i: u32| if blank(i / width, i % width) { 0 } else { (mix(i) ^ mix(i / 7)) as u8 };
         let values = (0..100 * width).map(value).collect();
         let features = Features::U8 { values, scale: 1.0 / 255.0, shift: -0.1 };

@@ -81,7 +81,7 @@ fn a_batch_without_a_single_mark_trains_the_biases_and_what_all_rows_share() {
         values.fill(0);
         let blank = Arc::new(blank);
         let (start, mut plans) = trainers(shift);
-        plans.each_mut().map(|plan| plan.data = blank.clone());
+        plans.iter_mut().for_each(|plan| plan.data = blank.clone());
         let rows = rows();
         let task = task(&start, &rows, 5, |_| ());
         let [(ours, report), (theirs, expected)] = plans.each_mut().map(|plan| train(plan, &task));
