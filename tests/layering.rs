@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["data", "client", "wire"],
     &["config", "executor"],
     &["privacy"],
-    &["random", "registers", "prefetch", "error"],
+    &["random", "registers", "prefetch", "finite", "error"],
 ];
 
 /// A library and the only places that may name it.

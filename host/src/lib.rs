@@ -29,6 +29,7 @@ pub mod compare;
 
 pub mod error;
 pub mod executor;
+mod finite;
 pub mod plugin;
 mod prefetch;
 pub mod privacy;

@@ -15,7 +15,7 @@ use super::{
     slots::ClientSlots,
     stage::{Address, Sender},
 };
-use crate::{client::ClientId, train::Layout, wire};
+use crate::{client::ClientId, finite::first_not_finite, train::Layout, wire};
 use anyhow::Result;
 use colla_plugin_sdk::{Map, abi::op};
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ impl Downlink {
         for (r, decoded) in self.replica.iter_mut().zip(&self.difference) {
             *r += decoded;
         }
-        match self.replica.iter().position(|r| !r.is_finite()) {
+        match first_not_finite(&self.replica) {
             None => Ok(&self.replica),
             Some(index) => {
                 let message =

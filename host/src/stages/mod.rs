@@ -121,6 +121,11 @@ impl Stages {
         self.normalize.iter_mut().rev().try_for_each(|normalizer| normalizer.undo(update, of))
     }
 
+    /// Whether an update travels as it is.
+    pub fn is_empty(&self) -> bool {
+        self.normalize.is_empty() && self.compress.is_none()
+    }
+
     /// Turns the client's update into what the server receives, in place, and returns the bytes that travelled.
     ///
     /// Errors: a [`crate::plugin::PluginFailure`] when a stage fails, returns a value that is not finite, or breaks a promise

@@ -8,6 +8,7 @@
 use super::{SlotInit, StageSpec, failure, stage::Stage};
 use crate::{
     client::{ClientId, ClientStates, SlotId},
+    finite::first_not_finite,
     plugin::{Instance, PluginFailure, Span, StateScope, StateShape},
 };
 use anyhow::Result;
@@ -88,8 +89,9 @@ impl ClientSlots {
         for (slot, &span) in self.slots.iter_mut().zip(&self.spans) {
             let values = &mut slot.values[self.pieces[unit].clone()];
             values.copy_from_slice(instance.floats(span));
-            if let Some(x) = values.iter().find(|x| !x.is_finite()) {
-                let message = format!("client state {} of piece {unit} holds {x}; states must be finite", slot.id.slot);
+            if let Some(at) = first_not_finite(values) {
+                let (slot, x) = (slot.id.slot, values[at]);
+                let message = format!("client state {slot} of piece {unit} holds {x}; states must be finite");
                 return Err(failure(plugin, op::ENCODE, message));
             }
         }

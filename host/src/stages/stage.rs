@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     client::{self, ClientId},
+    finite::first_not_finite,
     plugin::{Callbacks, Instance, Plugin, PluginFailure, Span, Unit, operation_name},
     train::{Layout, TensorInfo},
 };
@@ -160,9 +161,12 @@ impl Stage {
     /// Takes a piece back. Errors: the plugin wrote a value that is not finite.
     pub fn store(&self, span: Span, op: u32, piece: &mut [f32]) -> Result<()> {
         piece.copy_from_slice(self.instance.floats(span));
-        match piece.iter().find(|x| !x.is_finite()) {
+        match first_not_finite(piece) {
             None => Ok(()),
-            Some(x) => Err(failure(&self.name, op, format!("returned {x}; a stage must return finite values")).into()),
+            Some(at) => {
+                let message = format!("returned {}; a stage must return finite values", piece[at]);
+                Err(failure(&self.name, op, message).into())
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     client::ClientId,
     executor::Executor,
+    finite::first_not_finite,
     plugin::{Reduce, Requirement, Role},
     stages::failure,
     train::Layout,
@@ -315,7 +316,7 @@ impl Aggregated {
 
 /// A denominator so small that the mean leaves single precision is the plugin's fault, not a client's.
 fn check_mean(name: &str, aggregated: &Aggregated) -> Result<()> {
-    match aggregated.update.iter().position(|x| !x.is_finite()) {
+    match first_not_finite(&aggregated.update) {
         None => Ok(()),
         Some(index) => {
             let message = format!(

@@ -9,6 +9,7 @@ use super::{Member, Roster, facts::RoundFacts, hostile::Hostile, kept::Kept, sha
 use crate::{
     client::ClientId,
     executor::Executor,
+    finite::first_not_finite,
     plugin::{Block, Callbacks, Instance, Span},
     stages::{failure, open},
     train::Layout,
@@ -137,7 +138,7 @@ impl Attacker {
                 return Err(failure(round.name, op::ATTACK, "skipped a range; it must write every value").into());
             }
             let sent = self.instance.floats(cut(self.sent));
-            if let Some(at) = sent.iter().position(|x| !x.is_finite()) {
+            if let Some(at) = first_not_finite(sent) {
                 let message = format!("value {} is {}; what is sent must be finite", range.start + at, sent[at]);
                 return Err(failure(round.name, op::ATTACK, message).into());
             }

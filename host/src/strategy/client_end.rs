@@ -6,6 +6,7 @@
 use super::client_slots::{ClientPlugin, OpenSlots};
 use crate::{
     client::{ClientId, SlotId},
+    finite::first_not_finite,
     plugin::{Block, Callbacks, Instance, Span},
     stages::{failure, open},
     train::{Layout, LocalReport},
@@ -169,7 +170,8 @@ impl ClientEnd {
     ) -> Result<()> {
         for (&span, (id, name)) in self.states.iter().zip(&self.slots) {
             let values = self.instance.floats(Span { len: n, ..span });
-            if let Some(value) = values.iter().find(|x| !x.is_finite()) {
+            if let Some(at) = first_not_finite(values) {
+                let value = values[at];
                 return Err(self.fail(format!("wrote {value} into the state `{name}`; states must be finite")));
             }
             slots.change(*id)[start..start + n].copy_from_slice(values);

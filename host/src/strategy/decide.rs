@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     executor::Executor,
+    finite::first_not_finite,
     plugin::{Block, PluginFailure},
     stages::failure,
 };
@@ -140,7 +141,7 @@ impl Decider {
         let made = Kept::new(storage, plan.rows_out, kept.len())?;
         let name = member.name();
         let combinations = Combinations { rows: &rows, coefficients: &coefficients, divisor: 1.0 };
-        combinations.form(executor, |result, start, values| match values.iter().position(|x| !x.is_finite()) {
+        combinations.form(executor, |result, start, values| match first_not_finite(values) {
             None => made.write(result, start, values),
             Some(at) => Err(overflow(name, result, start + at, values[at]).into()),
         })?;

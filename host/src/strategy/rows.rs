@@ -63,9 +63,10 @@ impl RowStore {
     pub fn reduce(&mut self, executor: &Executor, weights: &[f64]) -> Result<Vec<f32>> {
         let name = self.spec.plugin.manifest().name.as_str();
         let mut workers = vec![(); executor.threads().min(self.shards.len())];
-        let parts =
-            executor.each(&mut workers, &self.shards, &mut |_| {}, |_, shard| lock(shard).reduce(name, weights))?;
-        Ok(parts.concat())
+        executor.each(&mut workers, &self.shards, &mut |_| {}, |_, shard| lock(shard).reduce(name, weights))?;
+        let mut update = Vec::with_capacity(self.spec.layout.len());
+        self.shards.iter().for_each(|shard| update.extend_from_slice(lock(shard).result()));
+        Ok(update)
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{Fault, Kind},
+    finite::first_not_finite,
     plugin::{Block, Instance, Role, Span, StateScope},
     stages::{SlotInit, failure, norm2, open},
     train::Layout,
@@ -97,7 +98,7 @@ impl ServerStep {
 
 fn plain(weights: &[f32], aggregate: &[f32], learning_rate: f32) -> Result<Vec<f32>> {
     let new: Vec<f32> = weights.iter().zip(aggregate).map(|(w, d)| w + learning_rate * d).collect();
-    match new.iter().position(|w| !w.is_finite()) {
+    match first_not_finite(&new) {
         None => Ok(new),
         Some(index) => Err(Fault::new(
             Kind::Diverged,
@@ -158,7 +159,7 @@ impl PluginStep {
             let start = unit * FRAME;
             self.frame(start, weights, aggregate, vectors, out)?;
         }
-        match new.iter().position(|w| !w.is_finite()) {
+        match first_not_finite(&new) {
             None => Ok(new),
             Some(index) => {
                 let message = format!("new weight {index} is {}; weights must be finite", new[index]);
@@ -205,7 +206,7 @@ impl PluginStep {
         for (span, state) in states.iter().zip(&mut self.states) {
             state[start..start + n].copy_from_slice(instance.floats(*span));
         }
-        match self.states.iter().position(|s| s[start..start + n].iter().any(|x| !x.is_finite())) {
+        match self.states.iter().position(|s| first_not_finite(&s[start..start + n]).is_some()) {
             None => Ok(()),
             Some(slot) => Err(failure(&self.name, op::STEP, format!("state slot {slot} is no longer finite")).into()),
         }

@@ -6,6 +6,7 @@
 
 use crate::{
     error::{Fault, Kind},
+    finite::first_not_finite,
     plugin::{Block, Instance, Plugin, Span},
     stages::{failure, open},
     train::Layout,
@@ -56,9 +57,9 @@ impl Shard {
         self.instance.floats_mut(span)
     }
 
-    /// REDUCE over the first `weights.len()` slots, as many values as the range has.
+    /// REDUCE over the first `weights.len()` slots; [`result`](Self::result) holds what it gave.
     /// Errors: a plugin failure, also when a value is not finite.
-    pub fn reduce(&mut self, name: &str, weights: &[f64]) -> Result<Vec<f32>> {
+    pub fn reduce(&mut self, name: &str, weights: &[f64]) -> Result<()> {
         let weight_span = Span { len: weights.len(), ..self.weights };
         self.instance.doubles_mut(weight_span).copy_from_slice(weights);
         let step = call_len(weights.len());
@@ -68,27 +69,31 @@ impl Shard {
             let cut = |span: Span| Span { start: 4 * start, len: n, ..span };
             rows.clear();
             rows.extend(self.slots[..weights.len()].iter().map(|&slot| cut(slot)));
+            let (offset, out) = (self.range.start + start, cut(self.out));
             let block = Block {
-                offset: (self.range.start + start) as u64,
+                offset: offset as u64,
                 n,
                 rows: &rows,
                 k: rows.len(),
                 weights: Some(weight_span),
-                out: Some(cut(self.out)),
+                out: Some(out),
                 ..Block::default()
             };
             if self.instance.block(op::REDUCE, &block)?.skipped {
                 return Err(failure(name, op::REDUCE, "skipped a range; it must write every value").into());
             }
-        }
-        let out = self.instance.floats(Span { len: self.range.len(), ..self.out }).to_vec();
-        match out.iter().position(|x| !x.is_finite()) {
-            None => Ok(out),
-            Some(i) => {
-                let message = format!("value {} is {}; an aggregate must be finite", self.range.start + i, out[i]);
-                Err(failure(name, op::REDUCE, message).into())
+            let out = self.instance.floats(out);
+            if let Some(at) = first_not_finite(out) {
+                let message = format!("value {} is {}; an aggregate must be finite", offset + at, out[at]);
+                return Err(failure(name, op::REDUCE, message).into());
             }
         }
+        Ok(())
+    }
+
+    /// What the last REDUCE gave: as many values as the range has.
+    pub fn result(&self) -> &[f32] {
+        self.instance.floats(Span { len: self.range.len(), ..self.out })
     }
 }
 

@@ -43,7 +43,8 @@ impl Staged {
         let parts = executor.each(&mut self.shards, &ranges, &mut |_| {}, |shard, range| {
             shard.range = range.clone();
             (0..weights.len()).try_for_each(|row| kept.read(row, range.start, shard.slot(row)))?;
-            shard.reduce(name, weights)
+            shard.reduce(name, weights)?;
+            Ok(shard.result().to_vec())
         })?;
         Ok(parts.concat())
     }

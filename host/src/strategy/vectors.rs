@@ -11,7 +11,7 @@ use super::{
     grid::{Grid, GridSum},
     weigh::Weigher,
 };
-use crate::stages::failure;
+use crate::{finite::first_not_finite, stages::failure};
 use anyhow::Result;
 use colla_plugin_sdk::abi::op;
 
@@ -82,7 +82,7 @@ impl VectorRule {
                 _ => vec![0.0; len],
             };
             let weight_sum = weighed.weights.iter().sum();
-            match sum.iter().position(|x| !x.is_finite()) {
+            match first_not_finite(&sum) {
                 None => Ok(VectorSum { weight_sum, sum }),
                 Some(element) => {
                     let name = &self.names[index];

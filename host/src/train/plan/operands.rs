@@ -157,8 +157,19 @@ pub fn panels_of_rows(rows: &[f32], columns: usize, first: usize, depth: usize, 
         let width = WIDTH.min(columns - column);
         let panel = panels[column * depth + first * width..].chunks_exact_mut(width);
         for (to, from) in panel.zip(rows.chunks_exact(columns)) {
-            to.copy_from_slice(&from[column..column + width]);
+            copy_row(&from[column..column + width], to);
         }
+    }
+}
+
+/// Copies a row, which is mostly a whole panel's: to call a function for so little would take longer than the copy.
+/// Shapes: both of one length.
+#[inline(always)]
+pub fn copy_row(from: &[f32], to: &mut [f32]) {
+    if let (Ok(from), Ok(to)) = (<&[f32; WIDTH]>::try_from(from), <&mut [f32; WIDTH]>::try_from(&mut *to)) {
+        *to = *from;
+    } else {
+        to.copy_from_slice(from);
     }
 }
 

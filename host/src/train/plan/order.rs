@@ -3,6 +3,7 @@
 //! Where in the flow: between the flat vector and the plan's buffers, at the start and the end of a client's training.
 //! What it never does: arithmetic, so no bit of a value changes.
 
+use super::operands::copy_row;
 use super::tile::WIDTH;
 
 /// A tensor, as the pieces that follow one another in the plan.
@@ -78,7 +79,7 @@ impl Order {
         self.each_run(|from, stride, to, length| {
             let run = &mut plan[to..to + length];
             if stride == 1 {
-                run.copy_from_slice(&flat[from..from + length]);
+                copy_row(&flat[from..from + length], run);
             } else {
                 run.iter_mut().zip(flat[from..].iter().step_by(stride)).for_each(|(p, f)| *p = *f);
             }
@@ -90,7 +91,7 @@ impl Order {
         self.each_run(|to, stride, from, length| {
             let run = &plan[from..from + length];
             if stride == 1 {
-                flat[to..to + length].copy_from_slice(run);
+                copy_row(run, &mut flat[to..to + length]);
             } else {
                 flat[to..].iter_mut().step_by(stride).zip(run).for_each(|(f, p)| *f = *p);
             }

@@ -3,78 +3,23 @@
 //! ```text
 //! s ← 0 (or what the place held);   s ← fma(a[i][k], b[k][j], s)  for k = 0, 1, 2, …
 //! ```
-//! A tile is some rows of the left factor times one panel of the right one, sixteen columns wide. Each element of the
-//! result is one chain of fused multiply-adds, rounded once a step, in the order of the inner index. So its bits depend
+//! A tile is some rows of the left factor times a panel of the right one, sixteen columns wide, or two of them where a
+//! register holds sixteen elements. Each element of the result is one chain of fused multiply-adds, rounded once a step, in the order of the inner index. So its bits depend
 //! on the factors alone: not on the width of the registers, nor on how rows, columns or the inner index are cut.
 //!
 //! Where in the flow: under every layer, forward and backward. What it never does: rearrange a factor, touch memory by
 //! unsafe code of ours, or choose by anything but shapes and registers.
 
+mod sum;
+
 use crate::prefetch::prefetch;
 use pulp::{Simd, WithSimd};
 use std::array::from_fn;
 use std::ops::Range;
+pub use sum::{Added, Continued, Descended, Fresh, Sum};
 
 /// Columns of a panel. Whoever holds a right factor leaves as many elements of room behind it.
 pub const WIDTH: usize = 16;
-
-/// What a sum begins with, and what becomes of it. A type each, so that no tile asks which.
-pub trait Sum: Copy {
-    /// Begins with what its place holds, so that one chain goes on; else with zero.
-    const CONTINUES: bool = false;
-    /// Meets what its place holds when it is complete; else overwrites it.
-    const MEETS: bool = false;
-
-    /// What a place will hold. `before`: what it holds, or anything if nothing is met.
-    fn end<S: Simd>(self, simd: S, before: S::f32s, sum: S::f32s) -> S::f32s;
-}
-
-/// From zero; overwrites its place.
-#[derive(Clone, Copy, Debug)]
-pub struct Fresh;
-/// From what its place holds.
-#[derive(Clone, Copy, Debug)]
-pub struct Continued;
-/// From zero; added to its place when it is complete.
-#[derive(Clone, Copy, Debug)]
-pub struct Added;
-/// From zero; when it is complete, its product with this rate is taken from its place.
-#[derive(Clone, Copy, Debug)]
-pub struct Descended(pub f32);
-
-impl Sum for Fresh {
-    #[inline(always)]
-    fn end<S: Simd>(self, _simd: S, _before: S::f32s, sum: S::f32s) -> S::f32s {
-        sum
-    }
-}
-
-impl Sum for Continued {
-    const CONTINUES: bool = true;
-
-    #[inline(always)]
-    fn end<S: Simd>(self, _simd: S, _before: S::f32s, sum: S::f32s) -> S::f32s {
-        sum
-    }
-}
-
-impl Sum for Added {
-    const MEETS: bool = true;
-
-    #[inline(always)]
-    fn end<S: Simd>(self, simd: S, before: S::f32s, sum: S::f32s) -> S::f32s {
-        simd.add_f32s(before, sum)
-    }
-}
-
-impl Sum for Descended {
-    const MEETS: bool = true;
-
-    #[inline(always)]
-    fn end<S: Simd>(self, simd: S, before: S::f32s, sum: S::f32s) -> S::f32s {
-        simd.sub_f32s(before, simd.mul_f32s(simd.splat_f32s(self.0), sum))
-    }
-}
 
 /// A left factor whose rows lie in runs: for each segment of the inner index, every row has one of the same length.
 pub trait Runs: Copy {
@@ -158,39 +103,57 @@ pub struct ByColumns<'a, A, M> {
     pub sum: M,
 }
 
-/// What the tiles of one panel share.
+/// What the tiles of one panel, or of two, share.
 struct Part<'a, A, M> {
     left: A,
     right: &'a [f32],
-    /// Rows of the panel.
+    /// Rows of a panel.
     depth: usize,
     width: usize,
     sum: M,
     /// Width of a row as it is stored.
     stored: usize,
+    /// From a row's place to that of the same row in the next panel.
+    panel_stride: usize,
 }
 
 /// The tiles' function for a height that is known at run time only.
 macro_rules! tiles_of {
-    ($rows:expr, [$($n:literal)*], $tiles:ident, $vectors:literal, $whole:literal, $arguments:tt) => {
+    ($rows:expr, [$($n:literal)*], $tiles:ident, $vectors:literal, $panels:literal, $whole:literal, $arguments:tt) => {
         match $rows {
-            $($n => $tiles::<S, A, M, $n, $vectors, $whole> $arguments,)*
+            $($n => $tiles::<S, A, M, $n, $vectors, $panels, $whole> $arguments,)*
             _ => unreachable!("a tile has at most as many rows as the registers allow"),
         }
     };
 }
 
-/// The tiles' function for registers, of which all but one kind are told apart before anything is compiled.
-macro_rules! tiles_on {
-    ($height:expr, $tiles:ident, $whole:literal, $arguments:tt) => {
+/// The tiles' function on whole panels, as many as a tile spans, for registers of which all but one kind are told apart
+/// before anything is compiled.
+macro_rules! tiles_on_whole {
+    ($height:expr, $tiles:ident, $arguments:tt) => {
         if const { S::F32_LANES == 16 } {
-            tiles_of!($height, [1 2 3 4 5 6 7 8 9 10 11 12], $tiles, 1, $whole, $arguments);
+            tiles_of!($height, [1 2 3 4 5 6 7 8 9 10], $tiles, 2, 2, true, $arguments);
         } else if const { S::F32_LANES == 8 } {
-            tiles_of!($height, [1 2 3 4 5 6], $tiles, 2, $whole, $arguments);
+            tiles_of!($height, [1 2 3 4 5 6], $tiles, 2, 1, true, $arguments);
         } else if const { S::F32_LANES == 4 } {
-            tiles_of!($height, [1 2 3 4 5 6], $tiles, 4, $whole, $arguments);
+            tiles_of!($height, [1 2 3 4 5 6], $tiles, 4, 1, true, $arguments);
         } else {
-            tiles_of!($height, [1], $tiles, 16, $whole, $arguments);
+            tiles_of!($height, [1], $tiles, 16, 1, true, $arguments);
+        }
+    };
+}
+
+/// The same on a panel that is narrow, or whole and left over from tiles that span two.
+macro_rules! tiles_on_rest {
+    ($height:expr, $tiles:ident, $arguments:tt) => {
+        if const { S::F32_LANES == 16 } {
+            tiles_of!($height, [1 2 3 4 5 6 7 8 9 10 11 12], $tiles, 1, 1, false, $arguments);
+        } else if const { S::F32_LANES == 8 } {
+            tiles_of!($height, [1 2 3 4 5 6], $tiles, 2, 1, false, $arguments);
+        } else if const { S::F32_LANES == 4 } {
+            tiles_of!($height, [1 2 3 4 5 6], $tiles, 4, 1, false, $arguments);
+        } else {
+            tiles_of!($height, [1], $tiles, 16, 1, false, $arguments);
         }
     };
 }
@@ -204,18 +167,21 @@ macro_rules! product {
             fn with_simd<S: Simd>(self, simd: S) {
                 let Panels { values, depth, first, columns } = self.right;
                 let Target { values: out, place, panel_stride, overlapping } = self.target;
-                let runs = runs_of_tiles(self.rows, const { most_rows::<S>() });
-                for (panel, column) in (0..columns).step_by(WIDTH).enumerate() {
-                    let width = WIDTH.min(columns - column);
+                let whole = const { whole_panels::<S>() };
+                let [whole_runs, rest_runs] = const { most_rows::<S>() }.map(|most| runs_of_tiles(self.rows, most));
+                for (column, count) in pieces(columns, whole) {
+                    let width = WIDTH.min(count);
                     let right = &values[column * depth + first * width..];
                     let stored = if overlapping { WIDTH } else { width };
-                    let part = Part { left: self.left, right, depth, width, sum: self.sum, stored };
-                    let out = &mut out[panel * panel_stride..];
-                    for (rows, height) in runs.clone() {
-                        if width == WIDTH {
-                            tiles_on!(height, $tiles, true, (simd, &part, rows, out, place));
-                        } else {
-                            tiles_on!(height, $tiles, false, (simd, &part, rows, out, place));
+                    let part = Part { left: self.left, right, depth, width, sum: self.sum, stored, panel_stride };
+                    let out = &mut out[column / WIDTH * panel_stride..];
+                    if count == whole * WIDTH {
+                        for (rows, height) in whole_runs.clone() {
+                            tiles_on_whole!(height, $tiles, (simd, &part, rows, out, place));
+                        }
+                    } else {
+                        for (rows, height) in rest_runs.clone() {
+                            tiles_on_rest!(height, $tiles, (simd, &part, rows, out, place));
                         }
                     }
                 }
@@ -233,13 +199,19 @@ fn runs_of_tiles(rows: usize, most: usize) -> impl Iterator<Item = (Range<usize>
     [(0..split, height + 1), (split..rows, height)].into_iter().filter(|(rows, _)| !rows.is_empty())
 }
 
-/// With as many sums as the registers hold.
-const fn most_rows<S: Simd>() -> usize {
+/// Of a tile on whole panels and of one on the rest: as many as the registers hold sums of, less what addresses take.
+const fn most_rows<S: Simd>() -> [usize; 2] {
     match S::F32_LANES {
-        16 => 12,
-        4 | 8 => 6,
-        _ => 1,
+        16 => [10, 12],
+        4 | 8 => [6, 6],
+        _ => [1, 1],
     }
+}
+
+/// How many whole panels a tile spans. Two where a register holds a panel's row: an element of the left factor, once read,
+/// then meets both, and reading holds up the multiply-adds no longer.
+const fn whole_panels<S: Simd>() -> usize {
+    if S::F32_LANES == 16 { 2 } else { 1 }
 }
 
 /// First column and number of columns of each piece of a matrix in panels: `most` whole panels at a time, then whole
@@ -257,9 +229,9 @@ pub fn pieces(columns: usize, most: usize) -> impl Iterator<Item = (usize, usize
 product!(ByRuns, Runs, tiles_of_runs);
 product!(ByColumns, Columns, tiles_of_columns);
 
-/// Tiles of `R` rows each, which `rows` are a multiple of, on a panel that is `WHOLE` or narrow.
+/// Tiles of `R` rows each, which `rows` are a multiple of, on `P` panels that are known to be `WHOLE`, or one that may be narrow.
 #[inline(always)]
-fn tiles_of_runs<S: Simd, A: Runs, M: Sum, const R: usize, const V: usize, const WHOLE: bool>(
+fn tiles_of_runs<S: Simd, A: Runs, M: Sum, const R: usize, const V: usize, const P: usize, const WHOLE: bool>(
     simd: S,
     part: &Part<'_, A, M>,
     rows: Range<usize>,
@@ -267,13 +239,13 @@ fn tiles_of_runs<S: Simd, A: Runs, M: Sum, const R: usize, const V: usize, const
     place: Place<'_>,
 ) {
     for row in rows.step_by(R) {
-        tile_of_runs::<S, A, M, R, V, WHOLE>(simd, part, row, out, place);
+        tile_of_runs::<S, A, M, R, V, P, WHOLE>(simd, part, row, out, place);
     }
 }
 
 /// As [`tiles_of_runs`].
 #[inline(always)]
-fn tiles_of_columns<S: Simd, A: Columns, M: Sum, const R: usize, const V: usize, const WHOLE: bool>(
+fn tiles_of_columns<S: Simd, A: Columns, M: Sum, const R: usize, const V: usize, const P: usize, const WHOLE: bool>(
     simd: S,
     part: &Part<'_, A, M>,
     rows: Range<usize>,
@@ -281,15 +253,15 @@ fn tiles_of_columns<S: Simd, A: Columns, M: Sum, const R: usize, const V: usize,
     place: Place<'_>,
 ) {
     for row in rows.step_by(R) {
-        tile_of_columns::<S, A, M, R, V, WHOLE>(simd, part, row, out, place);
+        tile_of_columns::<S, A, M, R, V, P, WHOLE>(simd, part, row, out, place);
     }
 }
 
-/// `R` rows, each in `V` vectors.
+/// `R` rows, each in `V` vectors: those of a panel, or of one panel after the other.
 type Sums<S, const R: usize, const V: usize> = [[<S as Simd>::f32s; V]; R];
 
 #[inline(always)]
-fn tile_of_runs<S: Simd, A: Runs, M: Sum, const R: usize, const V: usize, const WHOLE: bool>(
+fn tile_of_runs<S: Simd, A: Runs, M: Sum, const R: usize, const V: usize, const P: usize, const WHOLE: bool>(
     simd: S,
     part: &Part<'_, A, M>,
     row: usize,
@@ -297,45 +269,46 @@ fn tile_of_runs<S: Simd, A: Runs, M: Sum, const R: usize, const V: usize, const 
     place: Place<'_>,
 ) {
     let places: [usize; R] = from_fn(|r| place.of(row + r));
-    let mut sums = begin::<S, A, M, R, V, WHOLE>(simd, part, out, places);
+    let mut sums = begin::<S, A, M, R, V, P, WHOLE>(simd, part, out, places);
     let (left, width, mut right) = (part.left, part.width, part.right);
     for segment in 0..left.segments() {
         let length = left.length(segment);
         // All of one length, told once, so that the compiler need not check each element.
         let runs: [&[f32]; R] = from_fn(|r| &left.run(row + r, segment)[..length]);
         if let Some(meets) = left.meets() {
-            // No hardware foresees which rows are read. The first tile on a panel brings those of the next panel for all.
-            let next = if row == 0 { right.get(part.depth * WIDTH..).unwrap_or(&[]) } else { &[] };
-            let (panel, next) = (right.as_chunks::<WIDTH>().0, next.as_chunks::<WIDTH>().0);
+            // No hardware foresees which rows are read. The first tile on a panel brings those of the next panels for all.
+            let next = if row == 0 { right.get(P * part.depth * WIDTH..).unwrap_or(&[]) } else { &[] };
+            let panels: [_; P] = from_fn(|p| right[p * part.depth * width..].as_chunks::<WIDTH>().0);
+            let next: [_; P] = from_fn(|p| next.get(p * part.depth * WIDTH..).unwrap_or(&[]).as_chunks::<WIDTH>().0);
             for (k, &at) in meets[..length].iter().enumerate() {
                 let at = at as usize;
                 if WHOLE {
-                    next.get(at).into_iter().for_each(prefetch);
-                    step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &panel[at]);
+                    next.iter().filter_map(|next| next.get(at)).for_each(prefetch);
+                    step::<S, R, V, P>(simd, &mut sums, |r| runs[r][k], from_fn(|p| &panels[p][at][..]));
                 } else {
-                    step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &right[at * width..]);
+                    step::<S, R, V, P>(simd, &mut sums, |r| runs[r][k], [&right[at * width..]; P]);
                 }
             }
             break;
         }
         // Apart, because a width that the compiler knows spares it a check in each step.
         if WHOLE {
-            let panel = &right.as_chunks::<WIDTH>().0[..length];
+            let panels: [_; P] = from_fn(|p| &right[p * part.depth * WIDTH..].as_chunks::<WIDTH>().0[..length]);
             for k in 0..length {
-                step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &panel[k]);
+                step::<S, R, V, P>(simd, &mut sums, |r| runs[r][k], from_fn(|p| &panels[p][k][..]));
             }
         } else {
             for k in 0..length {
-                step::<S, R, V>(simd, &mut sums, |r| runs[r][k], &right[k * width..]);
+                step::<S, R, V, P>(simd, &mut sums, |r| runs[r][k], [&right[k * width..]; P]);
             }
         }
         right = &right[length * width..];
     }
-    end::<S, A, M, R, V, WHOLE>(simd, part, out, places, sums);
+    end::<S, A, M, R, V, P, WHOLE>(simd, part, out, places, sums);
 }
 
 #[inline(always)]
-fn tile_of_columns<S: Simd, A: Columns, M: Sum, const R: usize, const V: usize, const WHOLE: bool>(
+fn tile_of_columns<S: Simd, A: Columns, M: Sum, const R: usize, const V: usize, const P: usize, const WHOLE: bool>(
     simd: S,
     part: &Part<'_, A, M>,
     row: usize,
@@ -343,35 +316,42 @@ fn tile_of_columns<S: Simd, A: Columns, M: Sum, const R: usize, const V: usize, 
     place: Place<'_>,
 ) {
     let places: [usize; R] = from_fn(|r| place.of(row + r));
-    let mut sums = begin::<S, A, M, R, V, WHOLE>(simd, part, out, places);
-    let (left, width) = (part.left, part.width);
+    let mut sums = begin::<S, A, M, R, V, P, WHOLE>(simd, part, out, places);
+    let (left, width, right) = (part.left, part.width, part.right);
     if WHOLE {
-        let right = &part.right[..left.depth() * WIDTH];
-        for (k, right) in right.as_chunks::<WIDTH>().0.iter().enumerate() {
+        let depth = left.depth();
+        let panels: [_; P] = from_fn(|p| &right[p * part.depth * WIDTH..].as_chunks::<WIDTH>().0[..depth]);
+        for k in 0..depth {
             let column = &left.column(k, row)[..R];
-            step::<S, R, V>(simd, &mut sums, |r| column[r], right);
+            step::<S, R, V, P>(simd, &mut sums, |r| column[r], from_fn(|p| &panels[p][k][..]));
         }
     } else {
         for k in 0..left.depth() {
             let column = &left.column(k, row)[..R];
-            step::<S, R, V>(simd, &mut sums, |r| column[r], &part.right[k * width..]);
+            step::<S, R, V, P>(simd, &mut sums, |r| column[r], [&right[k * width..]; P]);
         }
     }
-    end::<S, A, M, R, V, WHOLE>(simd, part, out, places, sums);
+    end::<S, A, M, R, V, P, WHOLE>(simd, part, out, places, sums);
+}
+
+/// A row from where it lies in each of `P` panels.
+#[inline(always)]
+fn row_of<S: Simd, const V: usize, const P: usize>(panels: [&[f32]; P]) -> [S::f32s; V] {
+    let vectors = panels.map(|panel| S::as_simd_f32s(&panel[..WIDTH]).0);
+    from_fn(|v| vectors[v / (V / P)][v % (V / P)])
 }
 
 /// One link of every chain of a tile. `left`: the element of each row, asked for one after another, since all of them
 /// at once would need more registers than there are beside the sums.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "an iterator over the sums would keep them in memory")]
-fn step<S: Simd, const R: usize, const V: usize>(
+fn step<S: Simd, const R: usize, const V: usize, const P: usize>(
     simd: S,
     sums: &mut Sums<S, R, V>,
     left: impl Fn(usize) -> f32,
-    right: &[f32],
+    right: [&[f32]; P],
 ) {
-    let right = S::as_simd_f32s(&right[..V * S::F32_LANES]).0;
-    let right: [S::f32s; V] = from_fn(|v| right[v]);
+    let right = row_of::<S, V, P>(right);
     for r in 0..R {
         let left = simd.splat_f32s(left(r));
         for v in 0..V {
@@ -384,7 +364,7 @@ fn step<S: Simd, const R: usize, const V: usize>(
 // them in memory, in the loop over the inner index too.
 
 #[inline(always)]
-fn begin<S: Simd, A, M: Sum, const R: usize, const V: usize, const WHOLE: bool>(
+fn begin<S: Simd, A, M: Sum, const R: usize, const V: usize, const P: usize, const WHOLE: bool>(
     simd: S,
     part: &Part<'_, A, M>,
     out: &[f32],
@@ -393,14 +373,14 @@ fn begin<S: Simd, A, M: Sum, const R: usize, const V: usize, const WHOLE: bool>(
     let mut sums = [[simd.splat_f32s(0.0); V]; R];
     if M::CONTINUES {
         for r in 0..R {
-            sums[r] = load::<S, V, WHOLE>(simd, &out[places[r]..], part.width);
+            sums[r] = load::<S, A, M, V, P, WHOLE>(simd, part, &out[places[r]..]);
         }
     }
     sums
 }
 
 #[inline(always)]
-fn end<S: Simd, A, M: Sum, const R: usize, const V: usize, const WHOLE: bool>(
+fn end<S: Simd, A, M: Sum, const R: usize, const V: usize, const P: usize, const WHOLE: bool>(
     simd: S,
     part: &Part<'_, A, M>,
     out: &mut [f32],
@@ -410,41 +390,51 @@ fn end<S: Simd, A, M: Sum, const R: usize, const V: usize, const WHOLE: bool>(
     for r in 0..R {
         let out = &mut out[places[r]..];
         if M::MEETS {
-            let before = load::<S, V, WHOLE>(simd, out, part.width);
+            let before = load::<S, A, M, V, P, WHOLE>(simd, part, out);
             for v in 0..V {
                 sums[r][v] = part.sum.end(simd, before[v], sums[r][v]);
             }
         }
-        store::<S, V, WHOLE>(simd, out, part.stored, sums[r]);
+        store::<S, A, M, V, P, WHOLE>(simd, part, out, sums[r]);
     }
 }
 
-/// The first `width` elements of a row of a panel.
+/// A row of the result, to where it lies in each panel.
 #[inline(always)]
 #[expect(clippy::manual_memcpy, clippy::needless_range_loop, reason = "anything else would keep the sums in memory")]
-fn store<S: Simd, const V: usize, const WHOLE: bool>(simd: S, values: &mut [f32], width: usize, vectors: [S::f32s; V]) {
-    if WHOLE || width == WIDTH {
-        let places = S::as_mut_simd_f32s(&mut values[..WIDTH]).0;
-        for v in 0..V {
-            places[v] = vectors[v];
+fn store<S: Simd, A, M, const V: usize, const P: usize, const WHOLE: bool>(
+    simd: S,
+    part: &Part<'_, A, M>,
+    values: &mut [f32],
+    vectors: [S::f32s; V],
+) {
+    if WHOLE || part.stored == WIDTH {
+        for p in 0..P {
+            let places = S::as_mut_simd_f32s(&mut values[p * part.panel_stride..][..WIDTH]).0;
+            for v in 0..V / P {
+                places[v] = vectors[p * (V / P) + v];
+            }
         }
         return;
     }
     for v in 0..V {
-        let (first, end) = part_of_vector::<S>(v, width);
+        let (first, end) = part_of_vector::<S>(v, part.stored);
         simd.partial_store_f32s(&mut values[first..end], vectors[v]);
     }
 }
 
-/// The first `width` elements of a row of a panel in whole vectors, with zeros behind them.
+/// A row of the result from where it lies in each panel; that of a narrow one with zeros behind it.
 #[inline(always)]
-fn load<S: Simd, const V: usize, const WHOLE: bool>(simd: S, values: &[f32], width: usize) -> [S::f32s; V] {
+fn load<S: Simd, A, M, const V: usize, const P: usize, const WHOLE: bool>(
+    simd: S,
+    part: &Part<'_, A, M>,
+    values: &[f32],
+) -> [S::f32s; V] {
     if WHOLE {
-        let vectors = S::as_simd_f32s(&values[..WIDTH]).0;
-        return from_fn(|v| vectors[v]);
+        return row_of::<S, V, P>(from_fn(|p| &values[p * part.panel_stride..]));
     }
     from_fn(|v| {
-        let (first, end) = part_of_vector::<S>(v, width);
+        let (first, end) = part_of_vector::<S>(v, part.width);
         simd.partial_load_f32s(&values[first..end])
     })
 }

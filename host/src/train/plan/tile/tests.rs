@@ -15,15 +15,42 @@ fn values(count: usize, seed: u32) -> Vec<f32> {
     (0..count as u32).map(|i| value(mix(i.wrapping_add(1)))).collect()
 }
 
-/// `f` on registers of every width that this machine has, from plain scalar code to the widest.
-fn on_every_arch(mut f: impl FnMut(&str, &dyn Fn(Case<'_>))) {
-    f("the machine's own", &|case| Registers::widest().dispatch(case));
-    f("scalar", &|case| Arch::Scalar.dispatch(case));
+/// Registers of some width.
+#[derive(Clone, Copy, Debug)]
+enum On {
+    TheMachinesOwn,
+    Scalar,
     #[cfg(target_arch = "x86_64")]
-    if let Some(v3) = pulp::x86::V3::try_new() {
-        f("AVX2", &|case| Simd::vectorize(v3, case));
-        f("four lanes", &|case| Simd::vectorize(pulp::x86::V3_128b(v3), case));
-        f("sixteen lanes", &|case| Simd::vectorize(pulp::x86::V3_512b(v3), case));
+    EightLanes(pulp::x86::V3),
+    #[cfg(target_arch = "x86_64")]
+    FourLanes(pulp::x86::V3),
+    /// Each made of two registers of eight.
+    #[cfg(target_arch = "x86_64")]
+    SixteenLanes(pulp::x86::V3),
+}
+
+impl On {
+    /// Every width that this machine has, from plain scalar code to the widest.
+    fn all() -> Vec<On> {
+        let mut all = vec![On::TheMachinesOwn, On::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        if let Some(v3) = pulp::x86::V3::try_new() {
+            all.extend([On::EightLanes(v3), On::FourLanes(v3), On::SixteenLanes(v3)]);
+        }
+        all
+    }
+
+    fn run<Op: WithSimd>(self, op: Op) -> Op::Output {
+        match self {
+            On::TheMachinesOwn => Registers::widest().dispatch(op),
+            On::Scalar => Arch::Scalar.dispatch(op),
+            #[cfg(target_arch = "x86_64")]
+            On::EightLanes(v3) => Simd::vectorize(v3, op),
+            #[cfg(target_arch = "x86_64")]
+            On::FourLanes(v3) => Simd::vectorize(pulp::x86::V3_128b(v3), op),
+            #[cfg(target_arch = "x86_64")]
+            On::SixteenLanes(v3) => Simd::vectorize(pulp::x86::V3_512b(v3), op),
+        }
     }
 }
 
@@ -51,39 +78,33 @@ struct Case<'a> {
     out: &'a mut [f32],
 }
 
-impl WithSimd for Case<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
+impl Case<'_> {
+    fn run(mut self, on: On) {
         let (depth, cut) = (self.depth, self.cut);
         let cuts = if cut == 0 { vec![(0, depth)] } else { vec![(0, cut), (cut, depth)] };
         for (first, last) in cuts {
             match self.sum {
-                _ if first > 0 => self.part(simd, first..last, Continued),
-                Kind::Fresh => self.part(simd, first..last, Fresh),
-                Kind::Continued => self.part(simd, first..last, Continued),
-                Kind::Added => self.part(simd, first..last, Added),
-                Kind::Descended(rate) => self.part(simd, first..last, Descended(rate)),
+                _ if first > 0 => self.part(on, first..last, Continued),
+                Kind::Fresh => self.part(on, first..last, Fresh),
+                Kind::Continued => self.part(on, first..last, Continued),
+                Kind::Added => self.part(on, first..last, Added),
+                Kind::Descended(rate) => self.part(on, first..last, Descended(rate)),
             }
         }
     }
-}
 
-impl Case<'_> {
     /// A piece of the inner index.
-    #[inline(always)]
-    fn part<S: Simd>(&mut self, simd: S, inner: Range<usize>, sum: impl Sum) {
+    fn part(&mut self, on: On, inner: Range<usize>, sum: impl Sum) {
         let Case { rows, depth, columns, left, right, overlapping, .. } = *self;
         let right = Panels { values: right, depth, first: inner.start, columns };
         let place = Place::Stride(columns);
         let target = Target { values: &mut *self.out, place, panel_stride: WIDTH, overlapping };
         if self.by_runs {
             let left = Dense { values: &left[inner.start..], stride: depth, length: inner.len() };
-            ByRuns { left, rows, right, target, sum }.with_simd(simd);
+            on.run(ByRuns { left, rows, right, target, sum });
         } else {
             let left = Dense { values: &left[inner.start * rows..], stride: rows, length: inner.len() };
-            ByColumns { left, rows, right, target, sum }.with_simd(simd);
+            on.run(ByColumns { left, rows, right, target, sum });
         }
     }
 }
@@ -118,15 +139,15 @@ fn every_width_of_registers_gives_the_bits_of_a_plain_loop_of_multiply_adds() {
             // A sum that meets its place at its end is not cut.
             let cuts = if matches!(sum, Kind::Fresh | Kind::Continued) { vec![0, depth / 3] } else { vec![0] };
             for (cut, by_runs) in cuts.into_iter().flat_map(|cut| [(cut, true), (cut, false)]) {
-                on_every_arch(|arch, run| {
+                for on in On::all() {
                     let mut result = before.clone();
                     let left = if by_runs { &a } else { &columns_of_a };
                     let (right, overlapping, out) = (&panels, false, &mut result[..]);
-                    run(Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping, out });
-                    let what = format!("{arch}: {rows} × {depth} × {columns}, {sum:?}, cut {cut}, by runs {by_runs}");
+                    Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping, out }.run(on);
+                    let what = format!("{on:?}: {rows} × {depth} × {columns}, {sum:?}, cut {cut}, by runs {by_runs}");
                     assert_eq!(bits(&result), bits(&expected), "{what}");
                     seen += 1;
-                });
+                }
             }
         }
     }
@@ -146,16 +167,16 @@ fn another_order_would_show() {
 fn overlapping_rows_leave_each_the_width_of_its_panel() {
     let (rows, depth, columns) = (9, 4, 10);
     let (a, b) = (values(depth * rows, 1), values(depth * columns + WIDTH, 2));
-    on_every_arch(|arch, run| {
+    for on in On::all() {
         let mut out = vec![f32::NAN; rows * columns + WIDTH];
         let (left, right, by_runs, cut, sum) = (&a[..], &b[..], false, 0, Kind::Fresh);
-        run(Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping: true, out: &mut out });
+        Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping: true, out: &mut out }.run(on);
         for (at, value) in out[..rows * columns].iter().enumerate() {
             let (row, column) = (at / columns, at % columns);
             let chain = (0..depth).fold(0f32, |s, k| a[k * rows + row].mul_add(b[k * columns + column], s));
-            assert_eq!(value.to_bits(), chain.to_bits(), "{arch}, element {at}");
+            assert_eq!(value.to_bits(), chain.to_bits(), "{on:?}, element {at}");
         }
-    });
+    }
 }
 
 #[test]
@@ -165,18 +186,18 @@ fn a_left_factor_that_names_the_rows_it_meets_skips_the_others() {
     let (a, b) = (values(rows * meets.len(), 1), values(depth * columns, 2));
     let mut panels = vec![f32::NAN; depth * columns + WIDTH];
     panels_of(&b, depth, columns, &mut panels);
-    for registers in [Registers::widest(), Registers::Found(Arch::Scalar)] {
+    for on in On::all() {
         let mut out = vec![f32::NAN; rows * columns];
         let left = Picked { values: &a, stride: meets.len(), meets: &meets };
         let right = Panels { values: &panels, depth, first: 0, columns };
         let target =
             Target { values: &mut out, place: Place::Stride(columns), panel_stride: WIDTH, overlapping: false };
-        registers.dispatch(ByRuns { left, rows, right, target, sum: Fresh });
+        on.run(ByRuns { left, rows, right, target, sum: Fresh });
         for (at, value) in out.iter().enumerate() {
             let (i, j) = (at / columns, at % columns);
             let met = meets.iter().enumerate();
             let chain = met.fold(0f32, |s, (k, &row)| a[i * meets.len() + k].mul_add(b[row as usize * columns + j], s));
-            assert_eq!(value.to_bits(), chain.to_bits(), "{registers:?}, element {at}");
+            assert_eq!(value.to_bits(), chain.to_bits(), "{on:?}, element {at}");
         }
     }
 }
