@@ -1,9 +1,11 @@
 //! Stacks held to the plan, and modules on a device to the Burn trainer: on the processor, and on a GPU in a build that
 //! reaches one.
 
-use super::{Accelerator, StackTrainer};
+use super::replay::{FEWEST_TO_RECORD, repeat};
+use super::{Accelerator, StackTrainer, guarded};
 #[cfg(feature = "gpu")]
 use crate::config::{DeviceChoice, ModelName};
+use crate::error::{Fault, Kind};
 use crate::train::plan::tests::{CASES, CHANGES, Case, Stack, near, rows, task, train};
 use crate::train::{BatchOrder, BurnModel, LocalModel, LocalReport, LocalTask, Model, Part, Term};
 use burn::module::Module;
@@ -174,6 +176,21 @@ fn clients_of_a_stack_train_as_if_alone() {
 }
 
 #[test]
+fn a_repeated_step_is_taken_as_often_as_asked_and_recorded_on_a_gpu() {
+    for accelerator in accelerators() {
+        let (mut sum, mut calls) = (Tensor::<1>::zeros([3], &accelerator.device), 0);
+        repeat(&accelerator.device, FEWEST_TO_RECORD, || {
+            calls += 1;
+            sum.inplace(|sum| sum.add_scalar(1.0));
+        });
+        let sum = sum.try_into_data().unwrap();
+        assert_eq!(sum.as_slice::<f32>().unwrap(), [FEWEST_TO_RECORD as f32; 3], "{}", accelerator.name());
+        let recorded = calls < FEWEST_TO_RECORD;
+        assert_eq!(recorded, accelerator.name() != "the processor", "{}: {calls} calls", accelerator.name());
+    }
+}
+
+#[test]
 fn evaluation_equals_the_plans() {
     for accelerator in accelerators() {
         for case in &CASES {
@@ -288,14 +305,15 @@ fn training_and_evaluation_keep_to_the_memory_that_they_are_given() {
     let cases: [(&str, usize, ModelName, &[usize], u32); 2] =
         [("mlp", 64, ModelName::Mlp, &[200, 200], 2100), ("cnn", 256, ModelName::Cnn, &[], 40)];
     for (name, memory_mib, model, hidden, evaluated) in cases {
-        let case = Case { name, model, hidden, sample: &[1, 28, 28], classes: 10 };
+        let case = Case { name, model, hidden, sample: &[1, 28, 28], classes: 10, sparse: false };
         let (model, data, rows) = (case.models()[0].clone(), case.data(), rows());
         let start = model.initial_weights(5).unwrap();
         for accelerator in Accelerator::all_for_tests(memory_mib).split_off(1) {
             let mut stack = model.stack_trainer(data.clone(), &accelerator).unwrap();
             let clients = stack.capacity(10, true).unwrap();
             let terms = [Term::ProxToward { mu: 0.5, toward: &start[..] }, Term::ClipGrad { max_norm: 1.0 }];
-            let task = LocalTask { terms: &terms, momentum: 0.9, ..task(&start, &rows, 3, |_| ()) };
+            let steps = FEWEST_TO_RECORD as u64;
+            let task = LocalTask { terms: &terms, momentum: 0.9, ..task(&start, &rows, steps, |_| ()) };
             train_stack(&mut *stack, &vec![task; clients]);
             let all: Vec<u32> = (0..evaluated).map(|i| i % 100).collect();
             stack.evaluate(&start, &[(Part::Test, &all)]).unwrap();
@@ -304,6 +322,18 @@ fn training_and_evaluation_keep_to_the_memory_that_they_are_given() {
             println!("{} {clients} clients of {} weights: {reserved} of {memory_mib} MiB", case.name, start.len());
             assert!(reserved <= memory_mib as u64, "{usage:?}");
         }
+    }
+}
+
+#[test]
+fn a_device_that_gives_up_is_an_error_with_the_innermost_cause() {
+    let accelerator = Accelerator::processor(64);
+    let nested = "An error happened\nCaused by:\n  A launch error\nCaused by:\n  no libdevice\nBacktrace:\n  none\n";
+    let ways: [fn(&str) -> anyhow::Result<()>; 2] = [|text| Err(anyhow::anyhow!("{text}")), |text| panic!("{text}")];
+    for gives_up in ways {
+        let error = guarded(&accelerator, || gives_up(nested)).unwrap_err();
+        assert_eq!(error.downcast_ref::<Fault>().map(|fault| fault.kind), Some(Kind::Data));
+        assert!(error.to_string().starts_with("computing on the processor — no libdevice; if"), "{error}");
     }
 }
 
