@@ -15,6 +15,7 @@ mod resolve;
 pub use cache::Cache;
 pub(crate) use check::{MAX_EPOCHS, MAX_STEPS, MAX_THREADS};
 pub use device::DeviceChoice;
+#[cfg(not(all(feature = "gpu", feature = "cuda")))]
 pub(crate) use device::not_built;
 
 use crate::privacy::Accountant;

@@ -3,7 +3,7 @@
 //! Where in the flow: once, before the engine is built. What it never does: settle for another device than the one that
 //! was asked for, or take a software rasterizer for a GPU unless it is named by its index.
 
-use super::caught;
+use super::{caught, root_cause};
 use crate::config::DeviceChoice;
 use crate::error::{Fault, Kind};
 use anyhow::Result;
@@ -16,6 +16,8 @@ pub struct Accelerator {
     name: String,
     /// Bytes of the largest tensor that may be made.
     pub(super) largest_tensor: usize,
+    /// Whether steps may be recorded and replayed.
+    pub(super) replays: bool,
     /// Bytes that training and resident data may take together.
     memory: usize,
 }
@@ -48,13 +50,17 @@ impl Accelerator {
         let properties = answer(&device).map_err(|why| {
             Fault::new(
                 Kind::Data,
-                format!("opening the device `{choice}` through {api} — {why}; check its driver, or use `--device cpu`"),
+                format!(
+                    "opening the device `{choice}` through {api} — {}; check its driver, or use `--device cpu`",
+                    root_cause(&why)
+                ),
             )
         })?;
         Ok(Some(Accelerator {
             device,
             name: format!("{} through {api}", properties.name),
             largest_tensor: properties.largest_buffer,
+            replays: true,
             memory: memory_mib.saturating_mul(MIB),
         }))
     }
@@ -67,6 +73,7 @@ impl Accelerator {
             name: "the processor".into(),
             // What Vulkan guarantees for one buffer, and all that Mesa's software rasterizer gives.
             largest_tensor: 128 * MIB,
+            replays: true,
             memory: memory_mib * MIB,
         }
     }
@@ -225,15 +232,17 @@ fn devices(kind: burn::tensor::DeviceType) -> Result<Vec<Device>> {
         .map_err(|why| Fault::new(Kind::Data, format!("{what} — {why}; check the drivers, or use `--device cpu`")))
 }
 
-/// Computes 1 + 1 there. What the device says of itself, or why there is no answer.
+/// Computes e⁰ + e⁰ there: exponentials are what CUDA wants a file of its toolkit for. What the device says of itself, or
+/// why there is no answer.
 fn answer(device: &Device) -> Result<Properties, String> {
     let sum = || -> Result<Vec<f32>, String> {
-        let sum = Tensor::<1>::ones([2], device).sum().try_into_data().map_err(|error| error.to_string())?;
+        let sum = Tensor::<1>::zeros([2], device).exp().sum();
+        let sum = sum.try_into_data().map_err(|error| error.to_string())?;
         sum.try_into_vec_as::<f32>().map_err(|error| format!("{error:?}"))
     };
     let sum = caught(sum)??;
     if sum != [2.0] {
-        return Err(format!("1 + 1 came out as {sum:?}"));
+        return Err(format!("e⁰ + e⁰ came out as {sum:?}"));
     }
     Ok(properties(device))
 }

@@ -173,7 +173,7 @@ pub fn first(parameters: Parameters, clients: usize) -> Parameters {
 }
 
 /// A number for each client of a stack, [G, 1, 1].
-pub fn per_client(values: Vec<f32>, device: &Device) -> Tensor<3> {
+fn per_client(values: Vec<f32>, device: &Device) -> Tensor<3> {
     let clients = values.len();
     Tensor::from_data(TensorData::new(values, [clients, 1, 1]), device)
 }

@@ -19,6 +19,7 @@ mod descent;
 mod loss;
 mod module_stack;
 mod network;
+mod replay;
 mod rows;
 mod stack;
 #[cfg(test)]
@@ -61,13 +62,24 @@ pub trait StackTrainer: Send {
 
 /// Runs `work` on the device. One that gives up becomes an error.
 fn guarded<T>(accelerator: &Accelerator, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    caught(work).unwrap_or_else(|why| {
-        let message = format!(
-            "computing on {} — {why}; if it ran out of memory, lower `host.device-memory` or `train.batch-size`",
-            accelerator.name()
-        );
-        Err(Fault::new(Kind::Data, message))
-    })
+    let why = match caught(work) {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(error)) if error.is::<Fault>() => return Err(error),
+        Ok(Err(error)) => error.to_string(),
+        Err(why) => why,
+    };
+    let message = format!(
+        "computing on {} — {}; if it ran out of memory, lower `host.device-memory` or `train.batch-size`",
+        accelerator.name(),
+        root_cause(&why)
+    );
+    Err(Fault::new(Kind::Data, message))
+}
+
+/// The innermost of the causes that Burn lists, without the backtrace behind it.
+fn root_cause(text: &str) -> &str {
+    let cause = text.rsplit("Caused by:").next().unwrap_or(text);
+    cause.split("Backtrace:").next().unwrap_or(cause).trim()
 }
 
 /// Burn tells of a device that gave up, or of a driver that cannot be loaded, by a panic, which is not our bug.

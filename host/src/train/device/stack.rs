@@ -6,11 +6,12 @@
 //! Members stand longest first. A member that is done is masked until half of the stack is; then they leave, and the rest
 //! goes on in smaller tensors. What it never does: read anything back between the first step and a leaving.
 
-use super::descent::{first, per_client};
+use super::descent::first;
 use super::loss::losses;
 use super::network::{Network, Parameters};
+use super::replay::{FEWEST_TO_RECORD, repeat};
 use super::rows::Rows;
-use super::window::{Member, Window};
+use super::window::{Member, Step, Window};
 use super::{Accelerator, COPIES, Correction, Descent, StackTrainer, guarded};
 use crate::data::Dataset;
 use crate::train::batch_order::Batches;
@@ -18,7 +19,7 @@ use crate::train::classification::{is_hit, on_grid, row_loss};
 use crate::train::plan::{self, Layer, Layers};
 use crate::train::{LocalReport, LocalTask, Part, Score};
 use anyhow::Result;
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 use std::sync::Arc;
 
 /// Steps of a window: with clients of many lengths, how long a stack waits before it shrinks.
@@ -87,11 +88,9 @@ impl LayerStack {
                 continue;
             }
             let steps = self.window_steps(&stack).min((longest - done) as usize);
-            let Stack { members, batch, .. } = &mut stack;
-            let window = Window::new(members, steps, *batch, self.network.outputs, &mut self.rows, &self.accelerator);
-            for at in 0..steps {
-                self.step(&mut stack, &window, at, done + at as u64);
-            }
+            let (shape, drifts) = ([stack.batch, self.network.outputs], stack.descent.drifts());
+            let window = Window::new(&mut stack.members, steps, shape, drifts, &mut self.rows, &self.accelerator);
+            self.steps(&mut stack, &window);
             done += steps as u64;
         }
         Ok(reports)
@@ -129,19 +128,26 @@ impl LayerStack {
         (self.accelerator.for_window() / step.max(1)).clamp(1, STEPS)
     }
 
-    fn step(&self, stack: &mut Stack<'_>, window: &Window, at: usize, number: u64) {
-        let step = window.step(at);
+    /// All steps of a window: recorded and replayed where that pays, else launched one by one.
+    fn steps(&self, stack: &mut Stack<'_>, window: &Window) {
+        if !self.accelerator.replays || window.steps < FEWEST_TO_RECORD {
+            return (0..window.steps).for_each(|at| self.step(stack, window.step(at)));
+        }
+        let mut at = Tensor::<1, Int>::zeros([1], &self.accelerator.device);
+        repeat(&self.accelerator.device, window.steps, || {
+            self.step(stack, window.step_at(&at));
+            at.inplace(|at| at.add_scalar(1));
+        });
+    }
+
+    /// One step. Launches the same operations each time, and writes weights and losses where they lie.
+    fn step(&self, stack: &mut Stack<'_>, step: Step) {
         let mut traces = Vec::new();
         let logits = self.network.forward(&stack.weights, step.x, Some(&mut traces));
         let (losses, slopes) = losses(logits, step.targets);
-        stack.losses = stack.losses.clone() + losses * step.counted;
+        stack.losses.inplace(|sum| sum + losses * step.counted);
         let gradients = self.network.backward(&stack.weights, traces, slopes * step.scale);
-        let active = stack.members.partition_point(|member| member.steps > number);
-        let held = (active < stack.members.len() && stack.descent.drifts()).then(|| {
-            let moves = (0..stack.members.len()).map(|member| if member < active { 1.0 } else { 0.0 });
-            per_client(moves.collect(), &self.accelerator.device)
-        });
-        stack.descent.step(&mut stack.weights, gradients, held.as_ref());
+        stack.descent.step(&mut stack.weights, gradients, step.moves.as_ref());
     }
 
     /// Writes down all but the first `active` members, and goes on with those.

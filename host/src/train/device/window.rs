@@ -8,7 +8,7 @@ use super::rows::Rows;
 use crate::train::batch_order::Batches;
 use crate::train::relabel::taken_for;
 use crate::train::{LocalReport, Part, Relabel};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 /// A client of a stack on its way through its batches.
 pub struct Member<'a> {
@@ -29,36 +29,42 @@ pub struct Step {
     pub scale: Tensor<3>,
     /// 1 for rows that are there, else 0. [G, B, 1]
     pub counted: Tensor<3>,
+    /// 0 for clients to be held, 1 for the others, [G, 1, 1], or `None` if all move.
+    pub moves: Option<Tensor<3>>,
 }
 
 /// Some steps of a stack.
 pub struct Window {
+    pub steps: usize,
     /// [steps, G, B, …] each.
     x: Tensor<4>,
     targets: Tensor<4>,
     scale: Tensor<4>,
     counted: Tensor<4>,
+    moves: Option<Tensor<4>>,
 }
 
 impl Window {
     /// The next `steps` steps of `members`, whose batches have at most `batch` rows; their reports count them.
+    ///
+    /// `drifts`: whether weights move without a gradient, so that members that are done must be held.
     pub fn new(
         members: &mut [Member<'_>],
         steps: usize,
-        batch: usize,
-        outputs: usize,
+        [batch, outputs]: [usize; 2],
+        drifts: bool,
         rows: &mut Rows,
         accelerator: &Accelerator,
     ) -> Self {
         let places = steps * members.len() * batch;
         let (mut numbers, mut labels) = (Vec::with_capacity(places), Vec::with_capacity(places));
         let (mut scale, mut counted) = (Vec::with_capacity(places), Vec::with_capacity(places));
+        let mut moves = Vec::with_capacity(steps * members.len());
         for _ in 0..steps {
             for member in members.iter_mut() {
-                let there = match member.report.steps < member.steps {
-                    true => member.batches.next_batch(),
-                    false => &[],
-                };
+                let goes_on = member.report.steps < member.steps;
+                let there = if goes_on { member.batches.next_batch() } else { &[] };
+                moves.push(if goes_on { 1.0 } else { 0.0 });
                 if !there.is_empty() {
                     member.report.steps += 1;
                     member.report.examples += there.len() as u64;
@@ -78,25 +84,43 @@ impl Window {
             }
         }
         let targets = targets(&labels, outputs);
-        let shape = |width| [steps, members.len(), batch, width];
-        let upload = |values, width| Tensor::from_data(TensorData::new(values, shape(width)), &accelerator.device);
+        let held = drifts && moves.contains(&0.0);
+        let clients = members.len();
+        let upload = |values, shape: [usize; 4]| Tensor::from_data(TensorData::new(values, shape), &accelerator.device);
         let x = rows.gather(Part::Train, &numbers);
         let row = x.dims()[1];
         Window {
-            x: x.reshape(shape(row)),
-            targets: upload(targets, outputs),
-            scale: upload(scale, 1),
-            counted: upload(counted, 1),
+            steps,
+            x: x.reshape([steps, clients, batch, row]),
+            targets: upload(targets, [steps, clients, batch, outputs]),
+            scale: upload(scale, [steps, clients, batch, 1]),
+            counted: upload(counted, [steps, clients, batch, 1]),
+            moves: held.then(|| upload(moves, [steps, clients, 1, 1])),
         }
     }
 
     /// The step at position `at`.
     pub fn step(&self, at: usize) -> Step {
+        self.cut(|all| all.narrow(0, at, 1))
+    }
+
+    /// The step at the position that `at` [1] holds on the device.
+    pub fn step_at(&self, at: &Tensor<1, Int>) -> Step {
+        self.cut(|all| all.select(0, at.clone()))
+    }
+
+    fn cut(&self, one: impl Fn(Tensor<4>) -> Tensor<4>) -> Step {
         let of = |all: &Tensor<4>| {
-            let [_, clients, batch, width] = all.dims();
-            all.clone().narrow(0, at, 1).reshape([clients, batch, width])
+            let [_, clients, rows, width] = all.dims();
+            one(all.clone()).reshape([clients, rows, width])
         };
-        Step { x: of(&self.x), targets: of(&self.targets), scale: of(&self.scale), counted: of(&self.counted) }
+        Step {
+            x: of(&self.x),
+            targets: of(&self.targets),
+            scale: of(&self.scale),
+            counted: of(&self.counted),
+            moves: self.moves.as_ref().map(of),
+        }
     }
 }
 
