@@ -241,7 +241,8 @@ fn answer(device: &Device) -> Result<Properties, String> {
         sum.try_into_vec_as::<f32>().map_err(|error| format!("{error:?}"))
     };
     let sum = caught(sum)??;
-    if sum != [2.0] {
+    // Not every driver's exponential is exact.
+    if !matches!(sum[..], [sum] if (sum - 2.0).abs() < 1e-3) {
         return Err(format!("e⁰ + e⁰ came out as {sum:?}"));
     }
     Ok(properties(device))
