@@ -112,6 +112,7 @@ impl Agent {
             // Zeros, whatever the stages made of them.
             tensors.clear(&mut self.update);
         }
+        // Without stages nothing has changed since the check after training.
         if !self.stages.is_empty() {
             self.check(STAGES, bound, job.weights)?;
         }

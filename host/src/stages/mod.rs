@@ -121,7 +121,7 @@ impl Stages {
         self.normalize.iter_mut().rev().try_for_each(|normalizer| normalizer.undo(update, of))
     }
 
-    /// Whether an update travels as it is.
+    /// Whether there are none, so that an update travels as it is.
     pub fn is_empty(&self) -> bool {
         self.normalize.is_empty() && self.compress.is_none()
     }

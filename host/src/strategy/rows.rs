@@ -65,7 +65,7 @@ impl RowStore {
         let mut workers = vec![(); executor.threads().min(self.shards.len())];
         executor.each(&mut workers, &self.shards, &mut |_| {}, |_, shard| lock(shard).reduce(name, weights))?;
         let mut update = Vec::with_capacity(self.spec.layout.len());
-        self.shards.iter().for_each(|shard| update.extend_from_slice(lock(shard).result()));
+        self.shards.iter().try_for_each(|shard| lock(shard).append_result(name, &mut update))?;
         Ok(update)
     }
 }

@@ -19,6 +19,8 @@ use std::ops::Range;
 pub const MAX_ARENA_BYTES: usize = 1792 << 20;
 /// Bytes of rows that one REDUCE call works on: they stay in the second-level cache.
 const CALL_BYTES: usize = 512 << 10;
+/// Elements of a result that are looked at while they are in the first-level cache.
+const CHECKED: usize = 4096;
 /// A range below this length costs more in calls than in work.
 const MIN_LEN: usize = 1024;
 
@@ -57,8 +59,8 @@ impl Shard {
         self.instance.floats_mut(span)
     }
 
-    /// REDUCE over the first `weights.len()` slots; [`result`](Self::result) holds what it gave.
-    /// Errors: a plugin failure, also when a value is not finite.
+    /// REDUCE over the first `weights.len()` slots; [`append_result`](Self::append_result) tells what it gave.
+    /// Errors: a plugin failure.
     pub fn reduce(&mut self, name: &str, weights: &[f64]) -> Result<()> {
         let weight_span = Span { len: weights.len(), ..self.weights };
         self.instance.doubles_mut(weight_span).copy_from_slice(weights);
@@ -69,31 +71,37 @@ impl Shard {
             let cut = |span: Span| Span { start: 4 * start, len: n, ..span };
             rows.clear();
             rows.extend(self.slots[..weights.len()].iter().map(|&slot| cut(slot)));
-            let (offset, out) = (self.range.start + start, cut(self.out));
             let block = Block {
-                offset: offset as u64,
+                offset: (self.range.start + start) as u64,
                 n,
                 rows: &rows,
                 k: rows.len(),
                 weights: Some(weight_span),
-                out: Some(out),
+                out: Some(cut(self.out)),
                 ..Block::default()
             };
             if self.instance.block(op::REDUCE, &block)?.skipped {
                 return Err(failure(name, op::REDUCE, "skipped a range; it must write every value").into());
             }
-            let out = self.instance.floats(out);
-            if let Some(at) = first_not_finite(out) {
-                let message = format!("value {} is {}; an aggregate must be finite", offset + at, out[at]);
-                return Err(failure(name, op::REDUCE, message).into());
-            }
         }
         Ok(())
     }
 
-    /// What the last REDUCE gave: as many values as the range has.
-    pub fn result(&self) -> &[f32] {
-        self.instance.floats(Span { len: self.range.len(), ..self.out })
+    /// What the last REDUCE gave, as many values as the range has, to the end of `update`. It lies where the plugin may write
+    /// until its last call, so only the copy is looked at.
+    /// Errors: a value is not finite.
+    pub fn append_result(&self, name: &str, update: &mut Vec<f32>) -> Result<()> {
+        let out = self.instance.floats(Span { len: self.range.len(), ..self.out });
+        for (part, out) in out.chunks(CHECKED).enumerate() {
+            let copied = update.len();
+            update.extend_from_slice(out);
+            if let Some(at) = first_not_finite(&update[copied..]) {
+                let (index, value) = (self.range.start + part * CHECKED + at, update[copied + at]);
+                let message = format!("value {index} is {value}; an aggregate must be finite");
+                return Err(failure(name, op::REDUCE, message).into());
+            }
+        }
+        Ok(())
     }
 }
 

@@ -44,7 +44,9 @@ impl Staged {
             shard.range = range.clone();
             (0..weights.len()).try_for_each(|row| kept.read(row, range.start, shard.slot(row)))?;
             shard.reduce(name, weights)?;
-            Ok(shard.result().to_vec())
+            let mut part = Vec::with_capacity(range.len());
+            shard.append_result(name, &mut part)?;
+            Ok(part)
         })?;
         Ok(parts.concat())
     }

@@ -3,6 +3,7 @@
 //! Where in the flow: once, before the engine is built. What it never does: settle for another device than the one that
 //! was asked for, or take a software rasterizer for a GPU unless it is named by its index.
 
+use super::replay::records;
 use super::{caught, root_cause};
 use crate::config::DeviceChoice;
 use crate::error::{Fault, Kind};
@@ -16,7 +17,7 @@ pub struct Accelerator {
     name: String,
     /// Bytes of the largest tensor that may be made.
     pub(super) largest_tensor: usize,
-    /// Whether steps may be recorded and replayed.
+    /// Whether steps are recorded and replayed: through CUDA, where that saves launches, as it does not through wgpu.
     pub(super) replays: bool,
     /// Bytes that training and resident data may take together.
     memory: usize,
@@ -34,6 +35,8 @@ const MOST_CLIENTS: usize = 4096;
 /// Bytes of features in a window of batches, where an eighth of the memory allows it.
 const WINDOW: usize = 32 << 20;
 const MIB: usize = 1 << 20;
+/// What an NVIDIA card is reached through.
+const CUDA: &str = "CUDA";
 
 impl Accelerator {
     /// Opens the device; `None` for the CPU, which needs no opening. `memory_mib`: the most that training may take of
@@ -47,7 +50,7 @@ impl Accelerator {
             DeviceChoice::Gpu(index) if cfg!(feature = "gpu") => graphics(index)?,
             DeviceChoice::Gpu(index) | DeviceChoice::Cuda(index) => cuda(index)?,
         };
-        let properties = answer(&device).map_err(|why| {
+        let failed = |why: String| {
             Fault::new(
                 Kind::Data,
                 format!(
@@ -55,12 +58,14 @@ impl Accelerator {
                     root_cause(&why)
                 ),
             )
-        })?;
+        };
+        let properties = answer(&device).map_err(failed)?;
+        let replays = api == CUDA && caught(|| records(&device)).map_err(failed)?;
         Ok(Some(Accelerator {
             device,
             name: format!("{} through {api}", properties.name),
             largest_tensor: properties.largest_buffer,
-            replays: true,
+            replays,
             memory: memory_mib.saturating_mul(MIB),
         }))
     }
@@ -73,7 +78,7 @@ impl Accelerator {
             name: "the processor".into(),
             // What Vulkan guarantees for one buffer, and all that Mesa's software rasterizer gives.
             largest_tensor: 128 * MIB,
-            replays: true,
+            replays: false,
             memory: memory_mib * MIB,
         }
     }
@@ -92,6 +97,8 @@ impl Accelerator {
             }
             Err(error) => panic!("COLLA_REQUIRE_GPU is set, but {error}"),
         };
+        // Recorded through wgpu too, so that this is tested where there is no CUDA.
+        let adapter = adapter.map(|adapter| Accelerator { replays: records(&adapter.device), ..adapter });
         std::iter::once(Accelerator::processor(memory_mib)).chain(adapter).collect()
     }
 
@@ -177,7 +184,8 @@ fn is_software(device: &Device) -> bool {
 /// That none of the adapters is the one that was asked for, and which there are.
 #[cfg(feature = "gpu")]
 fn no_adapter(index: Option<usize>, adapters: &[Device]) -> anyhow::Error {
-    let name = |device: &Device| answer(device).map_or_else(|why| why, |properties| properties.name);
+    let name =
+        |device: &Device| answer(device).map_or_else(|why| root_cause(&why).to_owned(), |properties| properties.name);
     let label = |(index, device): (usize, &Device)| match is_software(device) {
         true => format!("`gpu:{index}` ({}, software, slower than `cpu`)", name(device)),
         false => format!("`gpu:{index}` ({})", name(device)),
@@ -208,7 +216,7 @@ fn cuda(index: Option<usize>) -> Result<(Device, &'static str)> {
     use burn::tensor::DeviceType;
     let cards = devices(DeviceType::Cuda)?;
     match (cards.get(index.unwrap_or(0)), index) {
-        (Some(card), _) => Ok((card.clone(), "CUDA")),
+        (Some(card), _) => Ok((card.clone(), CUDA)),
         (None, Some(index)) if !cards.is_empty() => Err(Fault::new(
             Kind::Config,
             format!("config `host.device = \"cuda:{index}\"`: the driver shows {} cards, counted from 0", cards.len()),
@@ -228,8 +236,9 @@ fn cuda(index: Option<usize>) -> Result<(Device, &'static str)> {
 #[cfg(any(feature = "gpu", feature = "cuda"))]
 fn devices(kind: burn::tensor::DeviceType) -> Result<Vec<Device>> {
     let what = format!("listing devices through {kind:?}");
-    caught(|| Device::enumerate(kind).into_vec())
-        .map_err(|why| Fault::new(Kind::Data, format!("{what} — {why}; check the drivers, or use `--device cpu`")))
+    caught(|| Device::enumerate(kind).into_vec()).map_err(|why| {
+        Fault::new(Kind::Data, format!("{what} — {}; check the drivers, or use `--device cpu`", root_cause(&why)))
+    })
 }
 
 /// Computes e⁰ + e⁰ there: exponentials are what CUDA wants a file of its toolkit for. What the device says of itself, or

@@ -65,7 +65,7 @@ fn guarded<T>(accelerator: &Accelerator, work: impl FnOnce() -> Result<T>) -> Re
     let why = match caught(work) {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(error)) if error.is::<Fault>() => return Err(error),
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => error.root_cause().to_string(),
         Err(why) => why,
     };
     let message = format!(

@@ -1,34 +1,42 @@
-//! Steps that launch the same operations each time, recorded once and replayed.
+//! Steps that launch the same operations each time, recorded once and replayed: through CUDA one launch a step.
 //!
-//! A recorded step goes to the device as a whole: one launch through CUDA, and through wgpu commands that need no more
-//! preparing. Where in the flow: around the steps of a window, each of which a stack takes with tensors of the same
-//! shapes. What it never does: change what a step computes. A device that records nothing runs each step anew.
+//! Where in the flow: around the steps of a window, on devices that record. What it never does: change what a step computes.
 
-use burn::tensor::{Device, capture};
+use burn::tensor::{Device, Tensor, capture};
 use std::cell::Cell;
 
-/// Fewest steps that are worth a recording, which costs about as much as launching two or three of them.
+/// Fewest steps that are worth a recording: three are taken before it, each waited for.
 pub const FEWEST_TO_RECORD: usize = 16;
 
-/// Runs `step` `times` times, at least [`FEWEST_TO_RECORD`].
+/// Whether the device records, tried with a step that adds a number.
+pub fn records(device: &Device) -> bool {
+    let mut sum = Tensor::<1>::zeros([1], device);
+    capture(device, || sum.inplace(|sum| sum.add_scalar(1.0))).is_hardware()
+}
+
+/// Runs `step` `times` times, at least [`FEWEST_TO_RECORD`], on a device that [`records`].
 ///
-/// From its second call on, `step` must launch the same operations on tensors of the same shapes, read nothing from the
-/// host, and write what it carries over to its next call into the same buffers.
+/// Panics if the device gives up, also when it does not record this step.
 ///
-/// Panics if the device gives up.
-pub fn repeat(device: &Device, times: usize, mut step: impl FnMut()) {
+/// # Safety
+///
+/// A replay writes to the memory that the recorded step wrote to. From its second call on, `step` must launch the same
+/// operations on tensors of the same shapes, read nothing from the host, and change what it carries over to its next call
+/// where that lies. A tensor of which somebody else holds a clone does not change where it lies. What it reads must live as long
+/// as this call.
+pub unsafe fn repeat(device: &Device, times: usize, mut step: impl FnMut()) {
     let calls = Cell::new(0);
-    // Takes a few steps to have all buffers, and then either records one or, where nothing can be recorded, takes it.
     let mut graph = capture(device, || {
         calls.set(calls.get() + 1);
         step();
     });
-    let recorded = usize::from(graph.is_hardware());
-    let taken = calls.get() - recorded;
+    // Else the last call was neither taken nor recorded.
+    assert!(graph.is_hardware(), "a step could not be recorded");
+    let taken = calls.get() - 1;
     assert!(taken <= times, "{taken} steps were taken to record one, of {times}");
     for _ in taken..times {
-        // SAFETY: what the step works on is owned or borrowed by the closure, which the graph owns, and the graph keeps
-        // the memory of everything between from others. All of it is launched from this one thread, in order.
+        // SAFETY: the caller keeps alive what the step reads, and the step changes in place what it writes. The graph keeps the
+        // memory of all between from others. All of it is launched from this one thread, in order.
         unsafe { graph.replay() };
     }
 }

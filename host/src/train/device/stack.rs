@@ -128,16 +128,20 @@ impl LayerStack {
         (self.accelerator.for_window() / step.max(1)).clamp(1, STEPS)
     }
 
-    /// All steps of a window: recorded and replayed where that pays, else launched one by one.
+    /// All steps of a window: recorded and replayed where the device does so and there are enough, else launched one by one.
     fn steps(&self, stack: &mut Stack<'_>, window: &Window) {
         if !self.accelerator.replays || window.steps < FEWEST_TO_RECORD {
             return (0..window.steps).for_each(|at| self.step(stack, window.step(at)));
         }
         let mut at = Tensor::<1, Int>::zeros([1], &self.accelerator.device);
-        repeat(&self.accelerator.device, window.steps, || {
-            self.step(stack, window.step_at(&at));
-            at.inplace(|at| at.add_scalar(1));
-        });
+        // SAFETY: window and stack outlive the call, and all that comes from the host lies in the window. Weights, momentum, losses
+        // and `at` are held here alone, so each step changes them where they lie.
+        unsafe {
+            repeat(&self.accelerator.device, window.steps, || {
+                self.step(stack, window.step_at(&at));
+                at.inplace(|at| at.add_scalar(1));
+            });
+        }
     }
 
     /// One step. Launches the same operations each time, and writes weights and losses where they lie.

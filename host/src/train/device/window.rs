@@ -35,6 +35,7 @@ pub struct Step {
 
 /// Some steps of a stack.
 pub struct Window {
+    /// How many.
     pub steps: usize,
     /// [steps, G, B, …] each.
     x: Tensor<4>,

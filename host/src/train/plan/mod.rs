@@ -46,7 +46,7 @@ pub struct PlanTrainer {
     data: Arc<Dataset>,
     /// P in the plan's order, and room for a panel's width behind them.
     weights: Vec<f32>,
-    /// P in the plan's order where a proximal term pulls back to them, else empty or not read.
+    /// P in the plan's order where a proximal term pulls back to them, else empty.
     received: Vec<f32>,
     /// For each term of a task the slot that it needs, P values in the plan's order, or what an earlier task left.
     slots: Vec<Vec<f32>>,
@@ -162,9 +162,9 @@ impl Trainer for PlanTrainer {
     fn train(&mut self, task: &LocalTask<'_>, out: &mut [f32]) -> Result<LocalReport> {
         self.load(task.start);
         let mut received = std::mem::take(&mut self.received);
+        received.clear();
         // Nothing else asks for them.
         if task.terms.iter().any(|term| matches!(term, Term::Prox { .. })) {
-            received.clear();
             received.extend_from_slice(&self.weights[..self.len()]);
         }
         let mut slots = std::mem::take(&mut self.slots);

@@ -4,8 +4,9 @@
 //! s ← 0 (or what the place held);   s ← fma(a[i][k], b[k][j], s)  for k = 0, 1, 2, …
 //! ```
 //! A tile is some rows of the left factor times a panel of the right one, sixteen columns wide, or two of them where a
-//! register holds sixteen elements. Each element of the result is one chain of fused multiply-adds, rounded once a step, in the order of the inner index. So its bits depend
-//! on the factors alone: not on the width of the registers, nor on how rows, columns or the inner index are cut.
+//! register holds sixteen elements. Each element of the result is one chain of fused multiply-adds, rounded once a step, in
+//! the order of the inner index. So its bits depend on the factors alone: not on the width of the registers, nor on how
+//! rows, columns or the inner index are cut.
 //!
 //! Where in the flow: under every layer, forward and backward. What it never does: rearrange a factor, touch memory by
 //! unsafe code of ours, or choose by anything but shapes and registers.
@@ -143,7 +144,8 @@ macro_rules! tiles_on_whole {
     };
 }
 
-/// The same on a panel that is narrow, or whole and left over from tiles that span two.
+/// The same on a panel that is narrow, or whole and left over from tiles that span two: that one is not worth functions of its
+/// own, which would take minutes longer to compile in all.
 macro_rules! tiles_on_rest {
     ($height:expr, $tiles:ident, $arguments:tt) => {
         if const { S::F32_LANES == 16 } {
@@ -229,7 +231,8 @@ pub fn pieces(columns: usize, most: usize) -> impl Iterator<Item = (usize, usize
 product!(ByRuns, Runs, tiles_of_runs);
 product!(ByColumns, Columns, tiles_of_columns);
 
-/// Tiles of `R` rows each, which `rows` are a multiple of, on `P` panels that are known to be `WHOLE`, or one that may be narrow.
+/// Tiles of `R` rows each, which `rows` are a multiple of, on `P` panels that are known to be `WHOLE`, or on one that may be
+/// narrow.
 #[inline(always)]
 fn tiles_of_runs<S: Simd, A: Runs, M: Sum, const R: usize, const V: usize, const P: usize, const WHOLE: bool>(
     simd: S,
