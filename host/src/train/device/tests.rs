@@ -215,7 +215,8 @@ fn recorded_steps_give_the_bits_of_launched_ones_after_a_leaving_too() {
         // Windows of 64 steps at most: the last begins when one member has left.
         let tasks = [100, 70, 3].map(|steps| task(&start, &rows, steps, |task| task.momentum = 0.9));
         let trained = |replays| {
-            let accelerator = Accelerator { replays, ..accelerator.clone() };
+            let mut accelerator = accelerator.clone();
+            accelerator.replays = replays;
             train_stack(&mut *model.stack_trainer(case.data(), &accelerator).unwrap(), &tasks)
         };
         assert!(trained(true) == trained(false), "{}, {}", case.name, accelerator.name());
