@@ -2,8 +2,8 @@
 
 use super::support::{Lab, native, small};
 use super::wat::{
-    FILL_NAN, FIRST_ROW_ONLY, GRAM, OK, ROWS, SUM_AFTER, drawing_plugin, fill_mix_out, manifest, only, plugin,
-    replying_plugin,
+    FILL_NAN, FILL_ZERO, FIRST_ROW_ONLY, GRAM, OK, ROWS, SUM_AFTER, drawing_plugin, fill_mix_out, manifest, only,
+    plugin, replying_plugin,
 };
 use colla_plugin_sdk::{Map, Value, abi::op};
 
@@ -131,6 +131,17 @@ fn an_attack_on_training_whose_plan_cannot_be_followed_is_named() {
 #[test]
 fn a_post_stage_that_returns_nan_is_named() {
     check(plugin(&manifest("post", ""), OK, FILL_NAN), &["APPLY", "NaN"]);
+}
+
+#[test]
+fn an_aggregate_that_spoils_what_it_gave_in_an_earlier_call_is_named() {
+    // 22,510 weights are more than one call is given, and the second writes before its own place, too.
+    let spoil = format!(
+        "(if (i64.ne (i64.load offset=8 (local.get $block)) (i64.const 0)) (then (i32.store
+            (i32.sub (i32.load offset=52 (local.get $block)) (i32.const 4)) (i32.const 0x7fc00000)))) {FILL_ZERO}"
+    );
+    let model = ["--set", "model.hidden=[300]"];
+    check_with(plugin(&manifest("aggregate", ROWS), OK, &spoil), &model, &["REDUCE", "value 16383 is NaN"]);
 }
 
 #[test]

@@ -311,6 +311,7 @@ fn tile_of_runs<S: Simd, A: Runs, M: Sum, const R: usize, const V: usize, const 
 }
 
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "`k` counts columns of the left factor and rows of each panel alike")]
 fn tile_of_columns<S: Simd, A: Columns, M: Sum, const R: usize, const V: usize, const P: usize, const WHOLE: bool>(
     simd: S,
     part: &Part<'_, A, M>,
@@ -404,7 +405,7 @@ fn end<S: Simd, A, M: Sum, const R: usize, const V: usize, const P: usize, const
 
 /// A row of the result, to where it lies in each panel.
 #[inline(always)]
-#[expect(clippy::manual_memcpy, clippy::needless_range_loop, reason = "anything else would keep the sums in memory")]
+#[expect(clippy::needless_range_loop, reason = "anything else would keep the sums in memory")]
 fn store<S: Simd, A, M, const V: usize, const P: usize, const WHOLE: bool>(
     simd: S,
     part: &Part<'_, A, M>,
