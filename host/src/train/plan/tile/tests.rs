@@ -1,7 +1,7 @@
 //! The order that the module states, held bit for bit to a plain loop on every kind of registers at hand.
 
 use crate::registers::Registers;
-use crate::train::plan::operands::{Dense, Picked, panels_of};
+use crate::train::plan::operands::{Dense, Picked, RowsOfPanels, panels_of};
 use crate::train::plan::tile::{
     Added, ByColumns, ByRuns, Continued, Descended, Fresh, Panels, Place, Sum, Target, WIDTH,
 };
@@ -199,5 +199,38 @@ fn a_left_factor_that_names_the_rows_it_meets_skips_the_others() {
             let chain = met.fold(0f32, |s, (k, &row)| a[i * meets.len() + k].mul_add(b[row as usize * columns + j], s));
             assert_eq!(value.to_bits(), chain.to_bits(), "{on:?}, element {at}");
         }
+    }
+}
+
+#[test]
+fn rows_reach_listed_places_in_panels_that_lie_apart() {
+    let (rows, depth, columns) = (13, 40, 58);
+    let (a, b) = (values(rows * depth, 1), values(depth * columns, 2));
+    // Panels of the left factor: a row has a segment in each.
+    let (mut left, mut right) = (vec![f32::NAN; rows * depth], vec![f32::NAN; depth * columns + WIDTH]);
+    panels_of(&a, rows, depth, &mut left);
+    panels_of(&b, depth, columns, &mut right);
+    let transposed = transposed(&a, depth);
+    let listed: Vec<u32> = (0..rows as u32).rev().map(|row| row * WIDTH as u32).collect();
+    let panel_stride = rows * WIDTH + 5;
+    let before = values(columns.div_ceil(WIDTH) * panel_stride, 3);
+    let mut expected = before.clone();
+    for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+        let chain = (0..depth).fold(0f32, |s, k| a[i * depth + k].mul_add(b[k * columns + j], s));
+        expected[j / WIDTH * panel_stride + listed[i] as usize + j % WIDTH] += chain;
+    }
+    for (on, by_runs) in On::all().into_iter().flat_map(|on| [(on, true), (on, false)]) {
+        let mut out = before.clone();
+        let right = Panels { values: &right, depth, first: 0, columns };
+        let target = Target { values: &mut out, place: Place::Listed(&listed), panel_stride, overlapping: false };
+        if by_runs {
+            let left = RowsOfPanels { values: &left, depth: rows, columns: depth, first: 0 };
+            on.run(ByRuns { left, rows, right, target, sum: Added });
+        } else {
+            let left = Dense { values: &transposed, stride: rows, length: depth };
+            on.run(ByColumns { left, rows, right, target, sum: Added });
+        }
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&out) == bits(&expected), "{on:?}, by runs {by_runs}");
     }
 }
