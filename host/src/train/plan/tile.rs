@@ -118,9 +118,10 @@ struct Part<'a, A, M> {
     panel_stride: usize,
 }
 
-/// The tiles' function for a height that is known at run time only.
+/// The tiles' function for a height that is known at run time only. A shape: the heights that there are, the vectors of a
+/// row and the panels that they span.
 macro_rules! tiles_of {
-    ($rows:expr, [$($n:literal)*], $tiles:ident, $vectors:literal, $panels:literal, $whole:literal, $arguments:tt) => {
+    ($rows:expr, ([$($n:literal)*], $vectors:literal, $panels:literal), $tiles:ident, $whole:literal, $arguments:tt) => {
         match $rows {
             $($n => $tiles::<S, A, M, $n, $vectors, $panels, $whole> $arguments,)*
             _ => unreachable!("a tile has at most as many rows as the registers allow"),
@@ -128,34 +129,18 @@ macro_rules! tiles_of {
     };
 }
 
-/// The tiles' function on whole panels, as many as a tile spans, for registers of which all but one kind are told apart
-/// before anything is compiled.
-macro_rules! tiles_on_whole {
-    ($height:expr, $tiles:ident, $arguments:tt) => {
+/// The tiles' function for registers, of which all but one kind are told apart before anything is compiled. `sixteen`: the
+/// shape in registers as wide as a panel.
+macro_rules! tiles_on {
+    ($height:expr, $sixteen:tt, $tiles:ident, $whole:literal, $arguments:tt) => {
         if const { S::F32_LANES == 16 } {
-            tiles_of!($height, [1 2 3 4 5 6 7 8 9 10], $tiles, 2, 2, true, $arguments);
+            tiles_of!($height, $sixteen, $tiles, $whole, $arguments);
         } else if const { S::F32_LANES == 8 } {
-            tiles_of!($height, [1 2 3 4 5 6], $tiles, 2, 1, true, $arguments);
+            tiles_of!($height, ([1 2 3 4 5 6], 2, 1), $tiles, $whole, $arguments);
         } else if const { S::F32_LANES == 4 } {
-            tiles_of!($height, [1 2 3 4 5 6], $tiles, 4, 1, true, $arguments);
+            tiles_of!($height, ([1 2 3 4 5 6], 4, 1), $tiles, $whole, $arguments);
         } else {
-            tiles_of!($height, [1], $tiles, 16, 1, true, $arguments);
-        }
-    };
-}
-
-/// The same on a panel that is narrow, or whole and left over from tiles that span two: that one is not worth functions of its
-/// own, which would take minutes longer to compile in all.
-macro_rules! tiles_on_rest {
-    ($height:expr, $tiles:ident, $arguments:tt) => {
-        if const { S::F32_LANES == 16 } {
-            tiles_of!($height, [1 2 3 4 5 6 7 8 9 10 11 12], $tiles, 1, 1, false, $arguments);
-        } else if const { S::F32_LANES == 8 } {
-            tiles_of!($height, [1 2 3 4 5 6], $tiles, 2, 1, false, $arguments);
-        } else if const { S::F32_LANES == 4 } {
-            tiles_of!($height, [1 2 3 4 5 6], $tiles, 4, 1, false, $arguments);
-        } else {
-            tiles_of!($height, [1], $tiles, 16, 1, false, $arguments);
+            tiles_of!($height, ([1], 16, 1), $tiles, $whole, $arguments);
         }
     };
 }
@@ -179,11 +164,16 @@ macro_rules! product {
                     let out = &mut out[column / WIDTH * panel_stride..];
                     if count == whole * WIDTH {
                         for (rows, height) in whole_runs.clone() {
-                            tiles_on_whole!(height, $tiles, (simd, &part, rows, out, place));
+                            tiles_on!(
+                                height, ([1 2 3 4 5 6 7 8 9 10], 2, 2), $tiles, true, (simd, &part, rows, out, place)
+                            );
                         }
                     } else {
+                        // Narrow, or whole and left over where tiles span two: then not worth functions of its own.
                         for (rows, height) in rest_runs.clone() {
-                            tiles_on_rest!(height, $tiles, (simd, &part, rows, out, place));
+                            tiles_on!(
+                                height, ([1 2 3 4 5 6 7 8 9 10 11 12], 1, 1), $tiles, false, (simd, &part, rows, out, place)
+                            );
                         }
                     }
                 }
