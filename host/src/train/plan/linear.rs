@@ -13,8 +13,6 @@ use std::ops::Range;
 
 /// Elements of a panel, at most, that pass through the first-level cache together with the rows of `x` that they meet.
 const BLOCK: usize = 5 * 1024;
-/// Rows of a batch from which on a narrow panel is worth a copy that is whole.
-const WIDENED_ROWS: usize = 64;
 /// Elements of a band of weights, whose slope, gradient and update follow one another while it is in the second-level
 /// cache; and the most inputs that it spans, so that a panel's part of its gradient stays in the first-level one.
 const BAND: usize = 64 * 1024;
@@ -44,53 +42,14 @@ impl Linear {
     }
 
     /// Shapes: `x` [rows, inputs], `y` [rows, outputs]; `weights` with a panel's width of room at their end.
-    pub fn forward(
-        &self,
-        registers: Registers,
-        weights: &[f32],
-        x: &[f32],
-        y: &mut [f32],
-        rows: usize,
-        scratch: &mut Scratch,
-    ) {
+    pub fn forward(&self, registers: Registers, weights: &[f32], x: &[f32], y: &mut [f32], rows: usize) {
         let (inputs, bias) = (self.inputs, &weights[self.bias_offset()..][..self.outputs]);
         y.chunks_exact_mut(self.outputs).for_each(|row| row.copy_from_slice(bias));
-        let narrow = self.outputs % WIDTH;
-        let columns = if narrow > 0 && rows >= WIDENED_ROWS { self.outputs - narrow } else { self.outputs };
         for block in self.blocks(inputs) {
             let left = Dense { values: &x[block.start..], stride: inputs, length: block.len() };
-            self.add_product(registers, weights, left, [block.start, columns], y, rows);
-        }
-        if columns < self.outputs {
-            self.add_widened(registers, weights, x, y, scratch);
+            self.add_product(registers, weights, left, block.start, y, rows);
         }
         self.rectify(registers, y);
-    }
-
-    /// The part of the narrow panel in the sums of `y`, from a copy of it that is whole: in a large batch that costs less than
-    /// to read it as it lies.
-    fn add_widened(&self, registers: Registers, weights: &[f32], x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
-        let (inputs, outputs, width) = (self.inputs, self.outputs, self.outputs % WIDTH);
-        let first = outputs - width;
-        let panel = weights[self.offset + first * inputs..][..inputs * width].chunks_exact(width);
-        // What lies beyond the panel's width in either reaches no result.
-        let whole = sized(&mut scratch.panels, inputs * WIDTH);
-        whole.chunks_exact_mut(WIDTH).zip(panel).for_each(|(to, from)| to[..width].copy_from_slice(from));
-        let rows = y.len() / outputs;
-        let sums = sized(&mut scratch.part, rows * WIDTH);
-        for (sums, y) in sums.chunks_exact_mut(WIDTH).zip(y.chunks_exact(outputs)) {
-            sums[..width].copy_from_slice(&y[first..]);
-        }
-        for block in self.blocks(inputs) {
-            let left = Dense { values: &x[block.start..], stride: inputs, length: block.len() };
-            let right = Panels { values: whole, depth: inputs, first: block.start, columns: WIDTH };
-            let place = Place::Stride(WIDTH);
-            let target = Target { values: &mut *sums, place, panel_stride: WIDTH, overlapping: false };
-            registers.dispatch(ByRuns { left, rows, right, target, sum: Continued });
-        }
-        for (sums, y) in sums.chunks_exact(WIDTH).zip(y.chunks_exact_mut(outputs)) {
-            y[first..].copy_from_slice(&sums[..width]);
-        }
     }
 
     /// As `forward`, from the active inputs of a batch.
@@ -101,7 +60,7 @@ impl Linear {
             || x.begin_sums(self.inputs, bias, y),
         );
         for block in self.blocks(x.len()) {
-            self.add_product(registers, weights, x.columns(block), [0, self.outputs], y, rows);
+            self.add_product(registers, weights, x.columns(block), 0, y, rows);
         }
         self.rectify(registers, y);
     }
@@ -113,17 +72,9 @@ impl Linear {
         (0..inputs).step_by(block).map(move |first| first..inputs.min(first + block))
     }
 
-    /// Goes on with the sums in `y`: `left` times the weight's rows from the first on, in the first so many columns.
-    fn add_product<A: Runs>(
-        &self,
-        on: Registers,
-        weights: &[f32],
-        left: A,
-        [first, columns]: [usize; 2],
-        y: &mut [f32],
-        rows: usize,
-    ) {
-        let right = Panels { values: &weights[self.offset..], depth: self.inputs, first, columns };
+    /// Goes on with the sums in `y`: `left` times the weight's rows from the first on.
+    fn add_product<A: Runs>(&self, on: Registers, weights: &[f32], left: A, first: usize, y: &mut [f32], rows: usize) {
+        let right = Panels { values: &weights[self.offset..], depth: self.inputs, first, columns: self.outputs };
         let place = Place::Stride(self.outputs);
         let target = Target { values: y, place, panel_stride: WIDTH, overlapping: false };
         on.dispatch(ByRuns { left, rows, right, target, sum: Continued });

@@ -30,7 +30,7 @@ use super::batch_order::Batches;
 use super::classification::{is_hit, on_grid, row_loss};
 use super::relabel::taken_for;
 use super::sgd::Update;
-use super::{EVALUATION_BATCH, Layout, LocalReport, LocalTask, Part, Relabel, Score, Term, Trainer};
+use super::{Layout, LocalReport, LocalTask, Part, Relabel, Score, Term, Trainer};
 use crate::data::Dataset;
 use crate::error::{Fault, Kind};
 use anyhow::Result;
@@ -59,8 +59,10 @@ pub struct PlanTrainer {
     sparse: bool,
 }
 
-/// Samples of an evaluation's batch where blank inputs are left out: a few more are blank in a small one. A sample's
-/// logits do not depend on it.
+/// Samples of an evaluation's batch, on which a sample's logits do not depend: tiles of every height fill it, and what goes
+/// into a layer stays in the second-level cache.
+const EVALUATION_BATCH: usize = 60;
+/// The same where blank inputs are left out: a few more are blank in a small batch.
 const SPARSE_EVALUATION_BATCH: usize = 20;
 
 /// That a model made for samples and outputs of these sizes suits the data.

@@ -171,7 +171,7 @@ impl Network {
                 Stage::Linear(linear) if i == 0 && self.leaves_out_blanks => {
                     linear.forward_active(self.registers, weights, &self.active, y, rows);
                 }
-                Stage::Linear(linear) => linear.forward(self.registers, weights, x, y, rows, &mut self.scratch),
+                Stage::Linear(linear) => linear.forward(self.registers, weights, x, y, rows),
                 Stage::Conv(conv) => {
                     let choices = &mut self.choices[i][..rows * stage.choices()];
                     conv.forward(self.registers, weights, x, y, choices, &mut self.scratch);

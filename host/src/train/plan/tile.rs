@@ -129,17 +129,15 @@ macro_rules! tiles_of {
     };
 }
 
-/// The tiles' function for registers, of which all but one kind are told apart before anything is compiled. `sixteen`: the
-/// shape in registers as wide as a panel.
-macro_rules! tiles_on {
-    ($height:expr, $sixteen:tt, $tiles:ident, $whole:literal, $arguments:tt) => {
-        if const { S::F32_LANES == 16 } {
-            tiles_of!($height, $sixteen, $tiles, $whole, $arguments);
-        } else if const { S::F32_LANES == 8 } {
+/// The tiles' function for registers narrower than a panel, of which all but one kind are told apart before anything is
+/// compiled.
+macro_rules! tiles_on_narrow_registers {
+    ($height:expr, $tiles:ident, $whole:literal, $arguments:tt) => {
+        if const { S::F32_LANES == 8 } {
             tiles_of!($height, ([1 2 3 4 5 6], 2, 1), $tiles, $whole, $arguments);
         } else if const { S::F32_LANES == 4 } {
             tiles_of!($height, ([1 2 3 4 5 6], 4, 1), $tiles, $whole, $arguments);
-        } else {
+        } else if const { S::F32_LANES == 1 } {
             tiles_of!($height, ([1], 16, 1), $tiles, $whole, $arguments);
         }
     };
@@ -155,25 +153,33 @@ macro_rules! product {
                 let Panels { values, depth, first, columns } = self.right;
                 let Target { values: out, place, panel_stride, overlapping } = self.target;
                 let whole = const { whole_panels::<S>() };
-                let [whole_runs, rest_runs] = const { most_rows::<S>() }.map(|most| runs_of_tiles(self.rows, most));
+                let [runs, runs_of_vectors] = const { most_rows::<S>() }.map(|most| runs_of_tiles(self.rows, most));
                 for (column, count) in pieces(columns, whole) {
                     let width = WIDTH.min(count);
                     let right = &values[column * depth + first * width..];
                     let stored = if overlapping { WIDTH } else { width };
                     let part = Part { left: self.left, right, depth, width, sum: self.sum, stored, panel_stride };
                     let out = &mut out[column / WIDTH * panel_stride..];
-                    if count == whole * WIDTH {
-                        for (rows, height) in whole_runs.clone() {
-                            tiles_on!(
-                                height, ([1 2 3 4 5 6 7 8 9 10], 2, 2), $tiles, true, (simd, &part, rows, out, place)
+                    if width <= S::F32_LANES && count < 2 * WIDTH {
+                        // One register holds the panel's row, so that a tile can be twice as high.
+                        for (rows, height) in runs_of_vectors.clone() {
+                            tiles_of!(
+                                height,
+                                ([1 2 3 4 5 6 7 8 9 10 11 12], 1, 1),
+                                $tiles,
+                                false,
+                                (simd, &part, rows, out, place)
                             );
                         }
-                    } else {
-                        // Narrow, or whole and left over where tiles span two: then not worth functions of its own.
-                        for (rows, height) in rest_runs.clone() {
-                            tiles_on!(
-                                height, ([1 2 3 4 5 6 7 8 9 10 11 12], 1, 1), $tiles, false, (simd, &part, rows, out, place)
-                            );
+                        continue;
+                    }
+                    for (rows, height) in runs.clone() {
+                        if const { S::F32_LANES == WIDTH } {
+                            tiles_of!(height, ([1 2 3 4 5 6 7 8 9 10], 2, 2), $tiles, true, (simd, &part, rows, out, place));
+                        } else if width == WIDTH {
+                            tiles_on_narrow_registers!(height, $tiles, true, (simd, &part, rows, out, place));
+                        } else {
+                            tiles_on_narrow_registers!(height, $tiles, false, (simd, &part, rows, out, place));
                         }
                     }
                 }
@@ -191,12 +197,12 @@ fn runs_of_tiles(rows: usize, most: usize) -> impl Iterator<Item = (Range<usize>
     [(0..split, height + 1), (split..rows, height)].into_iter().filter(|(rows, _)| !rows.is_empty())
 }
 
-/// Of a tile on whole panels and of one on the rest: as many as the registers hold sums of, less what addresses take.
+/// Of a tile, and of one whose rows fill a register each: as many as the registers hold sums of, less what addresses take.
 const fn most_rows<S: Simd>() -> [usize; 2] {
     match S::F32_LANES {
         16 => [10, 12],
-        4 | 8 => [6, 6],
-        _ => [1, 1],
+        4 | 8 => [6, 12],
+        _ => [1, 12],
     }
 }
 
