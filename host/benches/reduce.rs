@@ -1,8 +1,12 @@
 //! Aggregating 10 updates of 1.66 million weights, and the stages on one frame: `cargo bench --bench reduce`.
 //!
 //! Each plugin runs as WASM from Rust, as WASM from AssemblyScript, and natively; the mean of rows through the host's row
-//! store. Beside them stand their bounds: reading all rows for the mean of rows, a plain f32 sum for the host's exact grid
+//! store. Beside them stand their bounds: reading all rows and writing one for the mean of rows, a plain f32 sum for the host's exact grid
 //! sum, which FedAvg uses. The counter is bytes of updates consumed. A plugin's fixed cost for a client has its own line.
+//!
+//! First a table of the two bounds and what they bound, all four in turns, and the ratio of each pair turn by turn. A core that
+//! shares its caches with somebody else's work slows one kind of work down more than another; so the ratios of quiet turns,
+//! in which both bounds come near their fastest, stand beside those of all.
 
 use colla::config;
 use colla::executor::Executor;
@@ -21,14 +25,74 @@ use colla_plugin_sdk::{
     abi::{FRAME, op},
 };
 use divan::{Bencher, counter::BytesCount};
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
+
+/// The host's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CLIENTS: usize = 10;
 const WEIGHTS: usize = 1_663_370;
+/// Turns of the table.
+const TURNS: usize = 400;
+/// What the bounds take at most in a quiet turn, in times of their fastest.
+const QUIET: f64 = 1.2;
 
 fn main() {
+    if std::env::args().any(|argument| argument == "--bench") {
+        table();
+    }
     divan::main();
+}
+
+/// Milliseconds of one call.
+fn milliseconds<T>(f: impl FnOnce() -> T) -> f64 {
+    let start = Instant::now();
+    black_box(f());
+    1e3 * start.elapsed().as_secs_f64()
+}
+
+fn table() {
+    let updates = updates();
+    let executor = Executor::new(1).expect("a thread");
+    let (mut rows, weights) = row_store(&updates, Form::Wasm);
+    let names = [
+        "reading the updates, writing one",
+        "a mean of rows in the WASM sandbox",
+        "a plain f32 sum",
+        "the exact sum on the grid",
+    ];
+    let mut turn = |_| {
+        let mean = || rows.reduce(&executor, &weights).expect("a mean");
+        [
+            milliseconds(|| read_and_write(&updates)),
+            milliseconds(mean),
+            milliseconds(|| plain_sum(&updates)),
+            milliseconds(|| exact_sum(&updates)),
+        ]
+    };
+    let turns: Vec<[f64; 4]> = (0..TURNS).map(&mut turn).collect();
+    let fastest = |i: usize| turns.iter().map(|turn| turn[i]).fold(f64::INFINITY, f64::min);
+    let is_quiet = |turn: &&[f64; 4]| [0, 2].into_iter().all(|bound| turn[bound] <= QUIET * fastest(bound));
+    let quiet: Vec<[f64; 4]> = turns.iter().filter(is_quiet).copied().collect();
+    println!("milliseconds{:26} fastest  median   of its bound in {TURNS} turns, in {} quiet ones", "", quiet.len());
+    for (i, name) in names.into_iter().enumerate() {
+        let bound = i / 2 * 2;
+        let ratio = |turns: &[[f64; 4]]| median(turns.iter().map(|turn| turn[i] / turn[bound]).collect());
+        let ratios = format!("{:6.2} {:6.2}", ratio(&turns), ratio(&quiet));
+        let median = median(turns.iter().map(|turn| turn[i]).collect());
+        println!("{name:36} {:8.2} {median:8.2}   {}", fastest(i), if i == bound { String::new() } else { ratios });
+    }
+    println!();
+}
+
+/// NaN of none.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn updates() -> Vec<Vec<f32>> {
@@ -86,10 +150,8 @@ fn layout(weights: usize) -> Layout {
     Layout { tensors: vec![tensor] }
 }
 
-/// The weighted mean of rows.
-#[divan::bench(args = FORMS)]
-fn rows_mean(bencher: Bencher, form: Form) {
-    let executor = Executor::new(1).expect("a thread");
+/// The updates in the host's row store, with the plugin that takes their weighted mean, and their weights.
+fn row_store(updates: &[Vec<f32>], form: Form) -> (RowStore, Vec<f64>) {
     let mut rows = RowStore::new(ShardSpec {
         plugin: load("fedavg-rows", form),
         position: 0,
@@ -97,8 +159,15 @@ fn rows_mean(bencher: Bencher, form: Form) {
         layout: layout(WEIGHTS),
     });
     rows.prepare(CLIENTS).expect("room for the rows");
-    updates().iter().enumerate().for_each(|(slot, update)| rows.put(slot, update));
-    let weights: Vec<f64> = (1..=CLIENTS).map(|examples| examples as f64).collect();
+    updates.iter().enumerate().for_each(|(slot, update)| rows.put(slot, update));
+    (rows, (1..=CLIENTS).map(|examples| examples as f64).collect())
+}
+
+/// The weighted mean of rows.
+#[divan::bench(args = FORMS)]
+fn rows_mean(bencher: Bencher, form: Form) {
+    let executor = Executor::new(1).expect("a thread");
+    let (mut rows, weights) = row_store(&updates(), form);
     bencher.counter(bytes()).bench_local(|| rows.reduce(&executor, &weights).expect("a mean"));
 }
 
@@ -139,21 +208,35 @@ fn span(instance: &mut dyn Instance, len: usize, size: usize) -> Span {
 #[divan::bench]
 fn grid_sum(bencher: Bencher) {
     let updates = updates();
-    bencher.counter(bytes()).bench_local(|| {
-        let mut sum = GridSum::new(Grid::new(CLIENTS as f64, 64.0).expect("a grid"), WEIGHTS);
-        updates.iter().for_each(|update| sum.fold(1.0, update));
-        sum.mean(CLIENTS as f64)
-    });
+    bencher.counter(bytes()).bench_local(|| exact_sum(&updates));
 }
 
-/// What any rule over rows is bound by: every value is read once.
+fn exact_sum(updates: &[Vec<f32>]) -> impl Sized + use<> {
+    let mut sum = GridSum::new(Grid::new(CLIENTS as f64, 64.0).expect("a grid"), WEIGHTS);
+    updates.iter().for_each(|update| sum.fold(1.0, update));
+    sum.mean(CLIENTS as f64)
+}
+
 #[divan::bench]
-fn read_bandwidth(bencher: Bencher) {
+fn memory(bencher: Bencher) {
     let updates = updates();
-    bencher.counter(bytes()).bench_local(|| {
-        let bits = |update: &Vec<f32>| update.iter().fold(0u32, |sum, x| sum.wrapping_add(x.to_bits()));
-        updates.iter().map(bits).fold(0, u32::wrapping_add)
-    });
+    bencher.counter(bytes()).bench_local(|| read_and_write(&updates));
+}
+
+/// What any rule over rows is bound by: every value is read once, in as many streams as there are rows, as memory gives most,
+/// and one for each weight is written.
+fn read_and_write(updates: &[Vec<f32>]) -> Vec<u32> {
+    const COLUMNS: usize = 32;
+    let mut out = Vec::with_capacity(WEIGHTS);
+    for start in (0..WEIGHTS).step_by(COLUMNS) {
+        let mut bits = [0; COLUMNS];
+        let len = COLUMNS.min(WEIGHTS - start);
+        for update in updates {
+            bits.iter_mut().zip(&update[start..start + len]).for_each(|(bits, x)| *bits ^= x.to_bits());
+        }
+        out.extend_from_slice(&bits[..len]);
+    }
+    out
 }
 
 /// A hundred rows mixed into a hundred, a hundred thousand weights, as NNM does it: two passes over 10⁹ products.
@@ -185,11 +268,13 @@ fn plan_of_a_client(bencher: Bencher, form: Form) {
 #[divan::bench]
 fn plain_f32_sum(bencher: Bencher) {
     let updates = updates();
-    bencher.counter(bytes()).bench_local(|| {
-        let mut sum = vec![0.0f32; WEIGHTS];
-        for update in &updates {
-            sum.iter_mut().zip(update).for_each(|(s, x)| *s += x);
-        }
-        sum
-    });
+    bencher.counter(bytes()).bench_local(|| plain_sum(&updates));
+}
+
+fn plain_sum(updates: &[Vec<f32>]) -> Vec<f32> {
+    let mut sum = vec![0.0f32; WEIGHTS];
+    for update in updates {
+        sum.iter_mut().zip(update).for_each(|(s, x)| *s += x);
+    }
+    sum
 }

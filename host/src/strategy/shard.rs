@@ -2,7 +2,7 @@
 //!
 //! Where in the flow: [`super::rows`] keeps one for each part of the model and agents write into it;
 //! `staged.rs` keeps one for each thread and fills it from the kept updates, range by range.
-//! What it never does: look at the values that go in; what comes out must be finite.
+//! What it never does: look at the values that go in, or let a plugin reach what it gave before; what it gives must be finite.
 
 use crate::{
     error::{Fault, Kind},
@@ -19,8 +19,8 @@ use std::ops::Range;
 pub const MAX_ARENA_BYTES: usize = 1792 << 20;
 /// Bytes of rows that one REDUCE call works on: they stay in the second-level cache.
 const CALL_BYTES: usize = 512 << 10;
-/// Elements of a result that are looked at while they are in the first-level cache.
-const CHECKED: usize = 4096;
+/// Most elements of one REDUCE call.
+const MAX_CALL: usize = 16_384;
 /// A range below this length costs more in calls than in work.
 const MIN_LEN: usize = 1024;
 
@@ -39,6 +39,7 @@ pub struct Shard {
     pub instance: Box<dyn Instance>,
     slots: Vec<Span>,
     weights: Span,
+    /// The result of one call, which stays in the cache.
     out: Span,
 }
 
@@ -46,9 +47,9 @@ impl Shard {
     /// A shard for the first `len` elements of `cohort` rows.
     pub fn open(spec: &ShardSpec, len: usize, cohort: usize) -> Result<Self> {
         let mut instance = open(&spec.plugin, spec.position, spec.run_seed, call_len(cohort), &spec.layout)?;
-        let mut span = || -> Result<Span> { Ok(Span { buffer: instance.alloc(4 * len)?, start: 0, len }) };
-        let out = span()?;
-        let slots = (0..cohort).map(|_| span()).collect::<Result<_>>()?;
+        let mut span = |len: usize| -> Result<Span> { Ok(Span { buffer: instance.alloc(4 * len)?, start: 0, len }) };
+        let out = span(len.min(MAX_CALL))?;
+        let slots = (0..cohort).map(|_| span(len)).collect::<Result<_>>()?;
         let weights = Span { buffer: instance.alloc(8 * cohort)?, start: 0, len: cohort };
         Ok(Shard { range: 0..len, instance, slots, weights, out })
     }
@@ -59,47 +60,37 @@ impl Shard {
         self.instance.floats_mut(span)
     }
 
-    /// REDUCE over the first `weights.len()` slots; [`append_result`](Self::append_result) tells what it gave.
-    /// Errors: a plugin failure.
-    pub fn reduce(&mut self, name: &str, weights: &[f64]) -> Result<()> {
+    /// REDUCE over the first `weights.len()` slots. `take` receives the result, as many values as the range has, call by call
+    /// in order: a plugin cannot reach what it gave before.
+    /// Errors: a plugin failure, also when a value is not finite.
+    pub fn reduce(&mut self, name: &str, weights: &[f64], mut take: impl FnMut(&[f32])) -> Result<()> {
         let weight_span = Span { len: weights.len(), ..self.weights };
         self.instance.doubles_mut(weight_span).copy_from_slice(weights);
         let step = call_len(weights.len());
         let mut rows = Vec::with_capacity(weights.len());
         for start in (0..self.range.len()).step_by(step) {
             let n = step.min(self.range.len() - start);
-            let cut = |span: Span| Span { start: 4 * start, len: n, ..span };
             rows.clear();
-            rows.extend(self.slots[..weights.len()].iter().map(|&slot| cut(slot)));
+            rows.extend(self.slots[..weights.len()].iter().map(|&slot| Span { start: 4 * start, len: n, ..slot }));
+            let (offset, out) = (self.range.start + start, Span { len: n, ..self.out });
             let block = Block {
-                offset: (self.range.start + start) as u64,
+                offset: offset as u64,
                 n,
                 rows: &rows,
                 k: rows.len(),
                 weights: Some(weight_span),
-                out: Some(cut(self.out)),
+                out: Some(out),
                 ..Block::default()
             };
             if self.instance.block(op::REDUCE, &block)?.skipped {
                 return Err(failure(name, op::REDUCE, "skipped a range; it must write every value").into());
             }
-        }
-        Ok(())
-    }
-
-    /// What the last REDUCE gave, as many values as the range has, to the end of `update`. It lies where the plugin may write
-    /// until its last call, so only the copy is looked at.
-    /// Errors: a value is not finite.
-    pub fn append_result(&self, name: &str, update: &mut Vec<f32>) -> Result<()> {
-        let out = self.instance.floats(Span { len: self.range.len(), ..self.out });
-        for (part, out) in out.chunks(CHECKED).enumerate() {
-            let copied = update.len();
-            update.extend_from_slice(out);
-            if let Some(at) = first_not_finite(&update[copied..]) {
-                let (index, value) = (self.range.start + part * CHECKED + at, update[copied + at]);
-                let message = format!("value {index} is {value}; an aggregate must be finite");
+            let result = self.instance.floats(out);
+            if let Some(at) = first_not_finite(result) {
+                let message = format!("value {} is {}; an aggregate must be finite", offset + at, result[at]);
                 return Err(failure(name, op::REDUCE, message).into());
             }
+            take(result);
         }
         Ok(())
     }
@@ -122,5 +113,5 @@ pub fn range_len(cohort: usize, most: usize, bytes: usize) -> Result<usize> {
 
 /// Elements of one REDUCE call: a multiple of 64, so that calls begin on cache lines.
 fn call_len(cohort: usize) -> usize {
-    (CALL_BYTES / (4 * (cohort + 1)) / 64 * 64).clamp(256, 16_384)
+    (CALL_BYTES / (4 * (cohort + 1)) / 64 * 64).clamp(256, MAX_CALL)
 }

@@ -43,9 +43,8 @@ impl Staged {
         let parts = executor.each(&mut self.shards, &ranges, &mut |_| {}, |shard, range| {
             shard.range = range.clone();
             (0..weights.len()).try_for_each(|row| kept.read(row, range.start, shard.slot(row)))?;
-            shard.reduce(name, weights)?;
             let mut part = Vec::with_capacity(range.len());
-            shard.append_result(name, &mut part)?;
+            shard.reduce(name, weights, |result| part.extend_from_slice(result))?;
             Ok(part)
         })?;
         Ok(parts.concat())
