@@ -1,8 +1,9 @@
 //! Aggregating 10 updates of 1.66 million weights, and the stages on one frame: `cargo bench --bench reduce`.
 //!
 //! Each plugin runs as WASM from Rust, as WASM from AssemblyScript, and natively; the mean of rows through the host's row
-//! store. Beside them stand their bounds: reading all rows and writing one for the mean of rows, a plain f32 sum for the host's exact grid
-//! sum, which FedAvg uses. The counter is bytes of updates consumed. A plugin's fixed cost for a client has its own line.
+//! store. Beside them stand their bounds: reading all rows and writing one for the mean of rows, a plain f32 sum for the
+//! host's exact grid sum, which FedAvg uses. The counter is bytes of updates consumed. A plugin's fixed cost for a client has
+//! its own line.
 //!
 //! First a table of the two bounds and what they bound, all four in turns, and the ratio of each pair turn by turn. A core that
 //! shares its caches with somebody else's work slows one kind of work down more than another; so the ratios of quiet turns,
