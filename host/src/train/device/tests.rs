@@ -466,7 +466,7 @@ fn a_model_for_other_data_is_refused_with_both_values() {
 #[test]
 fn a_software_rasterizer_is_used_by_its_index_alone_and_an_absent_adapter_is_refused() {
     let open = |index| Accelerator::open(DeviceChoice::Gpu(index), 64);
-    let absent = open(Some(60_000)).err().expect("nobody has so many").to_string();
+    let absent = open(Some(60_000)).expect_err("nobody has so many").to_string();
     assert!(absent.contains("gpu:60000") || absent.contains("no GPU was found"), "{absent}");
     match open(None) {
         Ok(found) => {
