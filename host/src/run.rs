@@ -245,6 +245,7 @@ impl<'a> Run<'a> {
             vector_grids: &vector_grids,
         };
         let mut received = self.engine.round(&job, &mut |done| observer.clients(round, done, tasks.len()))?;
+        received.warnings.iter().for_each(|line| observer.warning(line));
         let train_seconds = start.elapsed().as_secs_f64();
         // The server's own client is no member of the cohort.
         received.reports.truncate(cohort.len());

@@ -22,6 +22,10 @@ impl Observer for Tee<'_> {
         self.0.iter_mut().for_each(|observer| observer.clients(round, done, cohort));
     }
 
+    fn warning(&mut self, line: &str) {
+        self.0.iter_mut().for_each(|observer| observer.warning(line));
+    }
+
     fn round(&mut self, record: &RoundRecord) -> Result<()> {
         self.0.iter_mut().try_for_each(|observer| observer.round(record))
     }
@@ -117,6 +121,10 @@ impl Observer for Progress {
         if let Display::Bar(bar) = &self.display {
             bar.set_message(self.message(&format!("{done}/{cohort}")));
         }
+    }
+
+    fn warning(&mut self, line: &str) {
+        self.say(&format!("warning: {line}"));
     }
 
     fn round(&mut self, record: &RoundRecord) -> Result<()> {

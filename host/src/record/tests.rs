@@ -269,6 +269,14 @@ fn what_to_know_of_a_run_is_said_at_its_start() {
 }
 
 #[test]
+fn a_warning_is_a_line_of_its_own_between_the_rounds() {
+    let screen = Shared::default();
+    let mut progress = Progress::lines(screen.clone());
+    Tee(vec![&mut progress]).warning("steps are launched one by one");
+    assert_eq!(&*screen.0.borrow(), b"warning: steps are launched one by one\n");
+}
+
+#[test]
 fn the_table_at_the_end_has_the_results() {
     let records = [round(0, 0.1, &[]), round(1, 0.7, &[]), round(2, 0.6, &[])];
     let summary = Summary::new(Some(&info()), &records, Some(&outcome()), 3.0);

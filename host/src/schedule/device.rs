@@ -86,7 +86,7 @@ impl Engine for DeviceEngine {
             let before = reports.len();
             reports.extend(self.stack(job, stack, &mut |done| progress(before + done))?);
         }
-        Ok(gather(reports, &mut self.agents))
+        Ok(Received { warnings: self.trainer.warnings(), ..gather(reports, &mut self.agents) })
     }
 
     fn evaluate(&mut self, weights: &[f32], lists: &[Evaluation<'_>]) -> Result<Vec<Score>> {

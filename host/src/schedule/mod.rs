@@ -135,6 +135,8 @@ pub struct Received {
     pub sum: Option<GridSum>,
     /// The same of each own vector.
     pub vector_sums: Vec<Option<GridSum>>,
+    /// What happened that a user should know of, a line each.
+    pub warnings: Vec<String>,
 }
 
 /// Rows to be evaluated, and whose model is.
@@ -168,7 +170,7 @@ fn longest_first<'a, 'b>(tasks: &'a [ClientTask<'b>]) -> Vec<&'a ClientTask<'b>>
 /// Puts reports back into cohort order and merges the partial sums.
 fn gather<'a>(mut reports: Vec<ClientReport>, agents: impl IntoIterator<Item = &'a mut agent::Agent>) -> Received {
     reports.sort_by_key(|report| report.slot);
-    let mut received = Received { reports, sum: None, vector_sums: Vec::new() };
+    let mut received = Received { reports, sum: None, vector_sums: Vec::new(), warnings: Vec::new() };
     for agent in agents {
         merge(&mut received.sum, agent.take_sum());
         let sums = agent.take_vector_sums();

@@ -77,6 +77,7 @@ impl<'a> Correction<'a> {
 }
 
 /// The optimizer of a stack with its state. Parts that no client needs are absent and cost nothing.
+#[derive(Clone)]
 pub struct Descent {
     /// [G, 1, 1].
     decay: Option<Tensor<3>>,

@@ -56,6 +56,11 @@ pub trait StackTrainer: Send {
     /// Loss and hits of `weights` on several lists of rows, in their order.
     fn evaluate(&mut self, weights: &[f32], lists: &[(Part, &[u32])]) -> Result<Vec<Score>>;
 
+    /// What happened since the last call that a user should know of, a line each.
+    fn warnings(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What computes, for records, e.g. `stacks, wgpu (NVIDIA H100)`.
     fn kernel(&self) -> String;
 }

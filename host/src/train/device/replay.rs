@@ -1,6 +1,7 @@
 //! Steps that launch the same operations each time, recorded once and replayed: through CUDA one launch a step.
 //!
-//! Where in the flow: around the steps of a window, on devices that record. What it never does: change what a step computes.
+//! Where in the flow: around the steps of a window, on devices that record. What it never does: change what a step
+//! computes, recorded or not.
 
 use burn::tensor::{Device, Tensor, capture};
 use std::cell::Cell;
@@ -14,24 +15,34 @@ pub fn records(device: &Device) -> bool {
     capture(device, || sum.inplace(|sum| sum.add_scalar(1.0))).is_hardware()
 }
 
-/// Runs `step` `times` times, at least [`FEWEST_TO_RECORD`], on a device that [`records`].
+/// Takes `step` `times` times, at least [`FEWEST_TO_RECORD`]. `state`: all that a step changes.
 ///
-/// Panics if the device gives up, also when it does not record this step.
+/// Returns whether a step was recorded. Where that fails, all steps are launched, with the same result: they begin
+/// again from a clone of the state, since what a failed recording was to write can no longer be read.
+///
+/// Panics if the device gives up.
 ///
 /// # Safety
 ///
 /// A replay writes to the memory that the recorded step wrote to. From its second call on, `step` must launch the same
-/// operations on tensors of the same shapes, read nothing from the host, and change what it carries over to its next call
-/// where that lies. A tensor of which somebody else holds a clone does not change where it lies. What it reads must live as long
-/// as this call.
-pub unsafe fn repeat(device: &Device, times: usize, mut step: impl FnMut()) {
+/// operations on tensors of the same shapes and change the state where it lies. A tensor of which somebody else holds a
+/// clone does not change where it lies, so the first call, during which there is one, may move it. What a step reads
+/// must live as long as this call; what it takes from the host keeps it from being recorded, or is the same each time.
+pub unsafe fn repeat<S: Clone>(device: &Device, times: usize, state: &mut S, mut step: impl FnMut(&mut S)) -> bool {
+    let start = state.clone();
     let calls = Cell::new(0);
     let mut graph = capture(device, || {
         calls.set(calls.get() + 1);
-        step();
+        step(state);
     });
-    // Else the last call was neither taken nor recorded.
-    assert!(graph.is_hardware(), "a step could not be recorded");
+    if !graph.is_hardware() {
+        drop(graph);
+        *state = start;
+        (0..times).for_each(|_| step(state));
+        return false;
+    }
+    drop(start);
+    // The last call was recorded and not taken.
     let taken = calls.get() - 1;
     assert!(taken <= times, "{taken} steps were taken to record one, of {times}");
     for _ in taken..times {
@@ -39,4 +50,5 @@ pub unsafe fn repeat(device: &Device, times: usize, mut step: impl FnMut()) {
         // memory of all between from others. All of it is launched from this one thread, in order.
         unsafe { graph.replay() };
     }
+    true
 }

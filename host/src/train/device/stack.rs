@@ -34,6 +34,8 @@ pub struct LayerStack {
     accelerator: Accelerator,
     /// P.
     length: usize,
+    /// What nobody was told of yet.
+    warnings: Vec<String>,
 }
 
 /// A stack on its way.
@@ -41,11 +43,17 @@ struct Stack<'a> {
     members: Vec<Member<'a>>,
     /// Position of each member among the tasks.
     places: Vec<usize>,
+    state: State,
+    batch: usize,
+}
+
+/// What a step changes. A clone keeps what it was.
+#[derive(Clone)]
+struct State {
     weights: Parameters,
     descent: Descent,
     /// Sum of the losses so far by row of the batch, [G, B, 1].
     losses: Tensor<3>,
-    batch: usize,
 }
 
 impl LayerStack {
@@ -66,6 +74,7 @@ impl LayerStack {
             network,
             accelerator: accelerator.clone(),
             length,
+            warnings: Vec::new(),
         })
     }
 
@@ -88,9 +97,9 @@ impl LayerStack {
                 continue;
             }
             let steps = self.window_steps(&stack).min((longest - done) as usize);
-            let (shape, drifts) = ([stack.batch, self.network.outputs], stack.descent.drifts());
+            let (shape, drifts) = ([stack.batch, self.network.outputs], stack.state.descent.drifts());
             let window = Window::new(&mut stack.members, steps, shape, drifts, &mut self.rows, &self.accelerator);
-            self.steps(&mut stack, &window);
+            stack.state = self.steps(stack.state, &window);
             done += steps as u64;
         }
         Ok(reports)
@@ -115,9 +124,11 @@ impl LayerStack {
         let momentum = tasks.first().map_or(0.0, |task| task.momentum);
         Stack {
             members: places.iter().zip(&corrections).map(member).collect(),
-            descent: Descent::new(&corrections, momentum, &one, self.length, |flats| self.network.upload(flats)),
-            weights: one.into_iter().map(|parameter| parameter.repeat_dim(0, tasks.len())).collect(),
-            losses: Tensor::zeros([tasks.len(), batch, 1], &self.accelerator.device),
+            state: State {
+                descent: Descent::new(&corrections, momentum, &one, self.length, |flats| self.network.upload(flats)),
+                weights: one.into_iter().map(|parameter| parameter.repeat_dim(0, tasks.len())).collect(),
+                losses: Tensor::zeros([tasks.len(), batch, 1], &self.accelerator.device),
+            },
             places,
             batch,
         }
@@ -129,29 +140,39 @@ impl LayerStack {
     }
 
     /// All steps of a window: recorded and replayed where the device does so and there are enough, else launched one by one.
-    fn steps(&self, stack: &mut Stack<'_>, window: &Window) {
+    fn steps(&mut self, mut state: State, window: &Window) -> State {
         if !self.accelerator.replays || window.steps < FEWEST_TO_RECORD {
-            return (0..window.steps).for_each(|at| self.step(stack, window.step(at)));
+            (0..window.steps).for_each(|at| self.step(&mut state, window.step(at)));
+            return state;
         }
-        let mut at = Tensor::<1, Int>::zeros([1], &self.accelerator.device);
-        // SAFETY: window and stack outlive the call, and all that comes from the host lies in the window. Weights, momentum, losses
-        // and `at` are held here alone, so each step changes them where they lie.
-        unsafe {
-            repeat(&self.accelerator.device, window.steps, || {
-                self.step(stack, window.step_at(&at));
+        let device = &self.accelerator.device;
+        let mut counted = (state, Tensor::<1, Int>::zeros([1], device));
+        // SAFETY: the window outlives the call, and all that comes from the host lies in it. Weights, momentum, losses
+        // and position are held here alone, so each step changes them where they lie.
+        let recorded = unsafe {
+            repeat(device, window.steps, &mut counted, |(state, at)| {
+                self.step(state, window.step_at(at));
                 at.inplace(|at| at.add_scalar(1));
-            });
+            })
+        };
+        if !recorded {
+            self.accelerator.replays = false;
+            self.warnings.push(format!(
+                "{} did not record a step; from here on steps are launched one by one, which is slower",
+                self.accelerator.name()
+            ));
         }
+        counted.0
     }
 
     /// One step. Launches the same operations each time, and writes weights and losses where they lie.
-    fn step(&self, stack: &mut Stack<'_>, step: Step) {
+    fn step(&self, state: &mut State, step: Step) {
         let mut traces = Vec::new();
-        let logits = self.network.forward(&stack.weights, step.x, Some(&mut traces));
+        let logits = self.network.forward(&state.weights, step.x, Some(&mut traces));
         let (losses, slopes) = losses(logits, step.targets);
-        stack.losses.inplace(|sum| sum + losses * step.counted);
-        let gradients = self.network.backward(&stack.weights, traces, slopes * step.scale);
-        stack.descent.step(&mut stack.weights, gradients, step.moves.as_ref());
+        state.losses.inplace(|sum| sum + losses * step.counted);
+        let gradients = self.network.backward(&state.weights, traces, slopes * step.scale);
+        state.descent.step(&mut state.weights, gradients, step.moves.as_ref());
     }
 
     /// Writes down all but the first `active` members, and goes on with those.
@@ -164,7 +185,7 @@ impl LayerStack {
     ) -> Result<()> {
         let count = stack.members.len() - active;
         let gone = |tensor: &Tensor<3>| tensor.clone().narrow(0, active, count);
-        let losses = gone(&stack.losses).try_into_data()?;
+        let losses = gone(&stack.state.losses).try_into_data()?;
         let rows = losses.as_slice::<f32>()?.chunks_exact(stack.batch.max(1));
         for ((member, &place), rows) in stack.members[active..].iter().zip(&stack.places[active..]).zip(rows) {
             let sum: f64 = rows.iter().map(|&loss| f64::from(loss)).sum();
@@ -172,13 +193,11 @@ impl LayerStack {
         }
         let mut places: Vec<Option<&mut Vec<f32>>> = out.iter_mut().map(Some).collect();
         let flats = stack.places[active..].iter().filter_map(|&place| places[place].take());
-        self.network.download(stack.weights.iter().map(gone).collect(), flats.collect::<Vec<_>>())?;
+        self.network.download(stack.state.weights.iter().map(gone).collect(), flats.collect::<Vec<_>>())?;
         stack.members.truncate(active);
         stack.places.truncate(active);
         if active > 0 {
-            stack.weights = first(std::mem::take(&mut stack.weights), active);
-            stack.losses = stack.losses.clone().narrow(0, 0, active);
-            stack.descent.keep(active);
+            stack.state.keep(active);
         }
         Ok(())
     }
@@ -221,6 +240,15 @@ impl LayerStack {
     }
 }
 
+impl State {
+    /// Goes on with the first `clients` of the stack alone.
+    fn keep(&mut self, clients: usize) {
+        self.weights = first(std::mem::take(&mut self.weights), clients);
+        self.losses = self.losses.clone().narrow(0, 0, clients);
+        self.descent.keep(clients);
+    }
+}
+
 impl StackTrainer for LayerStack {
     /// Counts weights with gradients, temporary copies, momentum and vectors of terms, and what the passes keep of a
     /// batch.
@@ -243,6 +271,10 @@ impl StackTrainer for LayerStack {
         assert_eq!(weights.len(), self.length, "weights and model belong together");
         let accelerator = self.accelerator.clone();
         guarded(&accelerator, || self.score(weights, lists))
+    }
+
+    fn warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     fn kernel(&self) -> String {

@@ -2,7 +2,7 @@
 //! reaches one.
 
 #[cfg(feature = "gpu")]
-use super::replay::{FEWEST_TO_RECORD, repeat};
+use super::replay::{FEWEST_TO_RECORD, records, repeat};
 use super::{Accelerator, StackTrainer, guarded};
 #[cfg(feature = "gpu")]
 use crate::config::DeviceChoice;
@@ -13,6 +13,8 @@ use crate::train::{BatchOrder, BurnModel, LocalModel, LocalReport, LocalTask, Mo
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
+#[cfg(feature = "gpu")]
+use burn::tensor::{Device, TensorData};
 use burn::tensor::{Int, Tensor};
 
 /// Enough for all clients of a test at once.
@@ -39,12 +41,16 @@ fn agree(what: &str, model: &dyn Model, start: &[f32], [ours, theirs]: [&(Vec<f3
 /// A step's rounding, and that of 20 steps.
 const TOLERANCES: [(u64, f64); 2] = [(1, 2e-5), (20, 2e-4)];
 
-/// Batch normalisation divides by deviations of a few values, so that after 20 steps two devices' roundings are a hundredth
-/// apart (seen on lavapipe): there, one step on a GPU is compared.
-fn tolerances(case: &Case, accelerator: &Accelerator) -> &'static [(u64, f64)] {
-    match case.model == ModelName::CnnBn && accelerator.name() != "the processor" {
-        true => &TOLERANCES[..1],
-        false => &TOLERANCES,
+/// Takes 20 steps of batch normalisation with momentum at a lower rate, at which losses fall from the first epoch on.
+///
+/// At 0.05 with momentum 0.9 they rise at first, and in the eighth step of the oblong model a unit of the hidden layer
+/// lies within rounding of where ReLU bends. The weights of lavapipe and of the processor, until then 7e-7 of the
+/// update apart, have gradients 5e-2 apart there, also if the processor computes both; at the same weights the two
+/// devices' gradients are 7e-7 apart. On the processor alone, 1 in 60 random moves of its weights by 1e-6 crosses the
+/// bend as well. After 20 steps losses were 8e-5 and updates 4e-3 apart; at 0.01 they are 4e-8 and 6e-7.
+fn calm(case: &Case, task: &mut LocalTask<'_>) {
+    if case.model == ModelName::CnnBn && task.steps > 1 && task.momentum > 0.0 {
+        task.learning_rate = 0.01;
     }
 }
 
@@ -57,9 +63,10 @@ fn a_stack_of_one_equals_the_plan() {
             let mut plan = model.trainer(data.clone()).unwrap();
             let mut stack = model.stack_trainer(data, &accelerator).unwrap();
             for (change_name, change) in CHANGES {
-                for &(steps, tolerance) in tolerances(case, &accelerator) {
+                for (steps, tolerance) in TOLERANCES {
                     let what = format!("{}, {change_name}, {steps} steps on {}", case.name, accelerator.name());
-                    let task = task(&start, &rows, steps, change);
+                    let mut task = task(&start, &rows, steps, change);
+                    calm(case, &mut task);
                     let theirs = train(&mut *plan, &task);
                     let ours = train_stack(&mut *stack, std::slice::from_ref(&task)).remove(0);
                     agree(&what, &*model, &start, [&ours, &theirs], tolerance);
@@ -89,7 +96,7 @@ fn each_term_of_a_local_plan_alone_equals_the_plan() {
             let free = train_stack(&mut *stack, &[task(&start, &rows, 20, |_| ())]).remove(0).0;
             for term in &terms {
                 let what = format!("{}, {} on {}", case.name, name(term), accelerator.name());
-                for &(steps, tolerance) in tolerances(case, &accelerator) {
+                for (steps, tolerance) in TOLERANCES {
                     let task = LocalTask { terms: std::slice::from_ref(term), ..task(&start, &rows, steps, |_| ()) };
                     let ours = train_stack(&mut *stack, std::slice::from_ref(&task)).remove(0);
                     agree(&what, &*model, &start, [&ours, &train(&mut *plan, &task)], tolerance);
@@ -192,13 +199,14 @@ fn a_repeated_step_is_recorded_and_taken_as_often_as_asked() {
     for accelerator in accelerators().split_off(1) {
         assert!(accelerator.replays, "{}", accelerator.name());
         let (mut sum, mut calls) = (Tensor::<1>::zeros([3], &accelerator.device), 0);
-        // SAFETY: the sum outlives the call, is held here alone, and changes in place.
-        unsafe {
-            repeat(&accelerator.device, FEWEST_TO_RECORD, || {
+        // SAFETY: the sum is held here alone and changes in place; nothing else is read.
+        let recorded = unsafe {
+            repeat(&accelerator.device, FEWEST_TO_RECORD, &mut sum, |sum| {
                 calls += 1;
                 sum.inplace(|sum| sum.add_scalar(1.0));
-            });
-        }
+            })
+        };
+        assert!(recorded, "{}", accelerator.name());
         let sum = sum.try_into_data().unwrap();
         assert_eq!(sum.as_slice::<f32>().unwrap(), [FEWEST_TO_RECORD as f32; 3], "{}", accelerator.name());
         assert!(calls < FEWEST_TO_RECORD, "{}: {calls} calls", accelerator.name());
@@ -220,6 +228,82 @@ fn recorded_steps_give_the_bits_of_launched_ones_after_a_leaving_too() {
             train_stack(&mut *model.stack_trainer(case.data(), &accelerator).unwrap(), &tasks)
         };
         assert!(trained(true) == trained(false), "{}, {}", case.name, accelerator.name());
+    }
+}
+
+/// What descent with momentum changes.
+#[derive(Clone)]
+#[cfg(feature = "gpu")]
+struct Moving {
+    weight: Tensor<1>,
+    /// Absent before the first step.
+    velocity: Option<Tensor<1>>,
+    sum: Tensor<1>,
+}
+
+#[cfg(feature = "gpu")]
+impl Moving {
+    fn new(device: &Device) -> Self {
+        let start = Tensor::from_data([0.3, -1.7, 1e-3], device);
+        Moving { sum: start.zeros_like(), weight: start, velocity: None }
+    }
+
+    /// Takes a factor from the host, which a recording through wgpu refuses.
+    fn step(&mut self) {
+        let factor = Tensor::from_data([0.1, 0.2, 0.3], &self.weight.device());
+        let slope = self.weight.clone() * factor;
+        let velocity = match self.velocity.take() {
+            Some(velocity) => velocity.mul_scalar(0.9) + slope,
+            None => slope,
+        };
+        self.velocity = Some(velocity.clone());
+        self.weight.inplace(|weight| weight - velocity);
+        self.sum.inplace(|sum| sum + self.weight.clone());
+    }
+
+    fn read(self) -> [TensorData; 3] {
+        [Some(self.weight), self.velocity, Some(self.sum)]
+            .map(|tensor| tensor.expect("after a step").try_into_data().expect("nothing of it is unreadable"))
+    }
+}
+
+#[test]
+#[cfg(feature = "gpu")]
+fn steps_that_the_device_refuses_to_record_give_the_bits_of_launched_ones() {
+    // The processor records nothing, a GPU not this step.
+    for accelerator in accelerators() {
+        let device = &accelerator.device;
+        let (mut launched, mut refused) = (Moving::new(device), Moving::new(device));
+        (0..FEWEST_TO_RECORD).for_each(|_| launched.step());
+        // SAFETY: nothing is replayed that was not recorded; what a step takes from the host keeps it from that.
+        let recorded = unsafe { repeat(device, FEWEST_TO_RECORD, &mut refused, Moving::step) };
+        assert!(!recorded, "{}", accelerator.name());
+        assert!(launched.read() == refused.read(), "{}", accelerator.name());
+        // The device records on.
+        assert_eq!(records(device), accelerator.replays, "{}", accelerator.name());
+    }
+}
+
+#[test]
+fn a_stack_whose_steps_cannot_be_recorded_trains_on_and_says_so_once() {
+    let case = &CASES[2];
+    let [model, _] = case.models();
+    let (start, rows) = (model.initial_weights(5).unwrap(), rows());
+    let tasks = [100, 70, 3].map(|steps| task(&start, &rows, steps, |task| task.momentum = 0.9));
+    // The processor records nothing.
+    let stack = |replays| {
+        let mut accelerator = Accelerator::processor(256);
+        accelerator.replays = replays;
+        model.stack_trainer(case.data(), &accelerator).unwrap()
+    };
+    let [mut refused, mut launched] = [true, false].map(stack);
+    let expected = train_stack(&mut *launched, &tasks);
+    assert!(launched.warnings().is_empty());
+    for said in [1, 0] {
+        assert!(train_stack(&mut *refused, &tasks) == expected);
+        let warnings = refused.warnings();
+        assert_eq!(warnings.len(), said, "{warnings:?}");
+        assert!(warnings.iter().all(|line| line.contains("the processor") && line.contains("slower")));
     }
 }
 
@@ -382,7 +466,7 @@ fn a_model_for_other_data_is_refused_with_both_values() {
 #[test]
 fn a_software_rasterizer_is_used_by_its_index_alone_and_an_absent_adapter_is_refused() {
     let open = |index| Accelerator::open(DeviceChoice::Gpu(index), 64);
-    let absent = open(Some(60_000)).err().expect("nobody has so many").to_string();
+    let absent = open(Some(60_000)).expect_err("nobody has so many").to_string();
     assert!(absent.contains("gpu:60000") || absent.contains("no GPU was found"), "{absent}");
     match open(None) {
         Ok(found) => {
