@@ -5,9 +5,9 @@
 //! host's exact grid sum, which FedAvg uses. The counter is bytes of updates consumed. A plugin's fixed cost for a client has
 //! its own line.
 //!
-//! First a table of the two bounds and what they bound, all four in turns, and the ratio of each pair turn by turn. A core that
-//! shares its caches with somebody else's work slows one kind of work down more than another; so the ratios of quiet turns,
-//! in which both bounds come near their fastest, stand beside those of all.
+//! First a table of the two bounds and what they bound, all four in turns, and the ratio of each pair turn by turn. A core
+//! that shares its caches with somebody else's work slows one kind of work down more than another; so the ratios of quiet
+//! turns, in which both bounds come near their fastest, stand beside those of all.
 
 use colla::config;
 use colla::executor::Executor;
@@ -31,7 +31,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-/// The host's.
+/// As in the host, whose memory this is about.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -67,7 +67,11 @@ fn table() {
         "the exact sum on the grid",
     ];
     let mut turn = |_| {
-        let mean = || rows.reduce(&executor, &weights).expect("a mean");
+        // What the host does with the memory when a round is over belongs to it.
+        let mean = || {
+            let mean = rows.reduce(&executor, &weights).expect("a mean");
+            rows.reuse(mean);
+        };
         [
             milliseconds(|| read_and_write(&updates)),
             milliseconds(mean),
@@ -169,7 +173,10 @@ fn row_store(updates: &[Vec<f32>], form: Form) -> (RowStore, Vec<f64>) {
 fn rows_mean(bencher: Bencher, form: Form) {
     let executor = Executor::new(1).expect("a thread");
     let (mut rows, weights) = row_store(&updates(), form);
-    bencher.counter(bytes()).bench_local(|| rows.reduce(&executor, &weights).expect("a mean"));
+    bencher.counter(bytes()).bench_local(|| {
+        let mean = rows.reduce(&executor, &weights).expect("a mean");
+        rows.reuse(mean);
+    });
 }
 
 /// Top-k at 1 %: one frame of an update to bytes.
@@ -212,7 +219,7 @@ fn grid_sum(bencher: Bencher) {
     bencher.counter(bytes()).bench_local(|| exact_sum(&updates));
 }
 
-fn exact_sum(updates: &[Vec<f32>]) -> impl Sized + use<> {
+fn exact_sum(updates: &[Vec<f32>]) -> Vec<f32> {
     let mut sum = GridSum::new(Grid::new(CLIENTS as f64, 64.0).expect("a grid"), WEIGHTS);
     updates.iter().for_each(|update| sum.fold(1.0, update));
     sum.mean(CLIENTS as f64)
@@ -224,8 +231,8 @@ fn memory(bencher: Bencher) {
     bencher.counter(bytes()).bench_local(|| read_and_write(&updates));
 }
 
-/// What any rule over rows is bound by: every value is read once, in as many streams as there are rows, as memory gives most,
-/// and one for each weight is written.
+/// What any rule over rows is bound by: every value is read once, in as many streams as there are rows, as memory gives
+/// most, and one for each weight is written.
 fn read_and_write(updates: &[Vec<f32>]) -> Vec<u32> {
     const COLUMNS: usize = 32;
     let mut out = Vec::with_capacity(WEIGHTS);

@@ -181,9 +181,10 @@ impl<'a> Server<'a> {
         let arrived = Arrived { facts: &facts, cohort: &cohort, clients, weights, sum: None };
         let mut aggregated = self.aggregator.finish(&mut self.roster, &self.executor, arrived).map_err(named)?;
         self.posts.apply(&mut self.roster, &mut aggregated, &facts)?;
-        self.aggregator.remember(&aggregated.update);
         self.weights =
             self.server_step.apply(&mut self.roster, &self.weights, &aggregated, &[], &facts, accepted.len())?;
+        let aggregate_norm = norm2(&aggregated.update);
+        self.aggregator.remember(aggregated.update);
         let summary = Map::new()
             .with("round", round as i64)
             .with("cohort", accepted.len() as i64)
@@ -197,7 +198,7 @@ impl<'a> Server<'a> {
             upload_bytes,
             weight_sum: aggregated.weight_sum,
             denominator: aggregated.denominator,
-            aggregate_norm: norm2(&aggregated.update),
+            aggregate_norm,
             metrics: self.roster.end(round, &summary)?,
             weights: self.weights.clone(),
         })

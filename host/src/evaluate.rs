@@ -15,7 +15,7 @@ use anyhow::Result;
 
 /// Rows of one evaluation message: big enough for fast kernels, small enough to spread 10,000 rows over 8 agents.
 const CHUNK: usize = 500;
-// Parts add up exactly where they are cut at the trainer's own batches.
+// Parts of a Burn module add up exactly where they are cut at its trainer's own batches, the plan's anywhere.
 const _: () = assert!(CHUNK.is_multiple_of(EVALUATION_BATCH));
 
 /// Mean loss and accuracy over all test rows; `None` for an empty test set.

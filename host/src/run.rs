@@ -254,12 +254,12 @@ impl<'a> Run<'a> {
         let (roster, len) = (&mut self.roster, self.weights.len());
         let mut aggregated = self.aggregator.finish(roster, &self.executor, arrived).map_err(named)?;
         self.posts.apply(roster, &mut aggregated, &facts)?;
-        self.aggregator.remember(&aggregated.update);
         let vectors = match &self.vectors {
             Some(rule) => rule.sums(&vector_weights, &received.vector_sums, len)?,
             None => Vec::new(),
         };
         self.weights = self.server_step.apply(roster, &self.weights, &aggregated, &vectors, &facts, cohort.len())?;
+        self.aggregator.remember(aggregated.update);
 
         let mut record = self.record(round, train_seconds, &received.reports, &asked);
         record.stragglers = self.config.stragglers.map(|_| late.count() as u64);

@@ -163,7 +163,7 @@ pub trait Observer {
     /// Called often from the round loop's thread: `done` of `cohort` clients of this round are trained.
     fn clients(&mut self, _round: u64, _done: usize, _cohort: usize) {}
 
-    /// What happened during a round that the user should know of.
+    /// What happened during a round that the user should know of and that changes no result: shown, not recorded.
     fn warning(&mut self, _line: &str) {}
 
     fn round(&mut self, _record: &RoundRecord) -> Result<()> {

@@ -283,10 +283,13 @@ impl Aggregator {
         Ok(nobody)
     }
 
-    /// Keeps what DECIDE may ask for in the next round as the row `previous`: what the server step has received.
-    pub fn remember(&mut self, update: &[f32]) {
+    /// Keeps what DECIDE may ask for in the next round as the row `previous`: what the server step has received. Where nobody
+    /// asks, the memory of a mean of rows serves the next one.
+    pub fn remember(&mut self, update: Vec<f32>) {
         if self.wants_previous {
-            self.previous = Some(update.to_vec());
+            self.previous = Some(update);
+        } else if self.direct.is_in_use() {
+            self.direct.reuse(update);
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Where in the flow: [`super::rows`] keeps one for each part of the model and agents write into it;
 //! `staged.rs` keeps one for each thread and fills it from the kept updates, range by range.
-//! What it never does: look at the values that go in, or let a plugin reach what it gave before; what it gives must be finite.
+//! What it never does: look at the values that go in, or let a plugin change what it gave in an earlier call. What comes out
+//! must be finite.
 
 use crate::{
     error::{Fault, Kind},
@@ -60,16 +61,16 @@ impl Shard {
         self.instance.floats_mut(span)
     }
 
-    /// REDUCE over the first `weights.len()` slots. `take` receives the result, as many values as the range has, call by call
-    /// in order: a plugin cannot reach what it gave before.
+    /// REDUCE over the first `weights.len()` slots. Shapes: `result` as long as the range. What a call gives is copied before
+    /// the next one: a plugin cannot change it later.
     /// Errors: a plugin failure, also when a value is not finite.
-    pub fn reduce(&mut self, name: &str, weights: &[f64], mut take: impl FnMut(&[f32])) -> Result<()> {
+    pub fn reduce(&mut self, name: &str, weights: &[f64], result: &mut [f32]) -> Result<()> {
         let weight_span = Span { len: weights.len(), ..self.weights };
         self.instance.doubles_mut(weight_span).copy_from_slice(weights);
         let step = call_len(weights.len());
         let mut rows = Vec::with_capacity(weights.len());
-        for start in (0..self.range.len()).step_by(step) {
-            let n = step.min(self.range.len() - start);
+        for (call, result) in result.chunks_mut(step).enumerate() {
+            let (start, n) = (call * step, result.len());
             rows.clear();
             rows.extend(self.slots[..weights.len()].iter().map(|&slot| Span { start: 4 * start, len: n, ..slot }));
             let (offset, out) = (self.range.start + start, Span { len: n, ..self.out });
@@ -85,18 +86,17 @@ impl Shard {
             if self.instance.block(op::REDUCE, &block)?.skipped {
                 return Err(failure(name, op::REDUCE, "skipped a range; it must write every value").into());
             }
-            let result = self.instance.floats(out);
+            result.copy_from_slice(self.instance.floats(out));
             if let Some(at) = first_not_finite(result) {
                 let message = format!("value {} is {}; an aggregate must be finite", offset + at, result[at]);
                 return Err(failure(name, op::REDUCE, message).into());
             }
-            take(result);
         }
         Ok(())
     }
 }
 
-/// Elements of a range of `cohort` rows and a result, at most `most`, that fit `bytes` and an instance's 2 GiB.
+/// Elements of a range of `cohort` rows, with room for two more, at most `most`, that fit `bytes` and an instance's 2 GiB.
 /// Errors: `Kind::Config` for a cohort so large that not even short ranges do.
 pub fn range_len(cohort: usize, most: usize, bytes: usize) -> Result<usize> {
     let fitting = |bytes: usize| bytes / (4 * (cohort + 2));

@@ -43,8 +43,8 @@ impl Staged {
         let parts = executor.each(&mut self.shards, &ranges, &mut |_| {}, |shard, range| {
             shard.range = range.clone();
             (0..weights.len()).try_for_each(|row| kept.read(row, range.start, shard.slot(row)))?;
-            let mut part = Vec::with_capacity(range.len());
-            shard.reduce(name, weights, |result| part.extend_from_slice(result))?;
+            let mut part = vec![0.0; range.len()];
+            shard.reduce(name, weights, &mut part)?;
             Ok(part)
         })?;
         Ok(parts.concat())

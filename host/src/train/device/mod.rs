@@ -36,7 +36,8 @@ use crate::error::{Fault, Kind};
 use anyhow::Result;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Weights, their gradients, momentum, two temporary copies, and what the allocator keeps beside.
+/// Weights, their gradients, momentum, two temporary copies, or what they were before a window whose first steps are being
+/// recorded, and what the allocator keeps beside.
 const COPIES: usize = 6;
 
 /// A built model on a device that trains several clients together. Results depend on the arguments alone, but for

@@ -147,8 +147,8 @@ impl LayerStack {
         }
         let device = &self.accelerator.device;
         let mut counted = (state, Tensor::<1, Int>::zeros([1], device));
-        // SAFETY: the window outlives the call, and all that comes from the host lies in it. Weights, momentum, losses
-        // and position are held here alone, so each step changes them where they lie.
+        // SAFETY: the window outlives the call, and all that comes from the host lies in it. But for the clone that `repeat`
+        // itself holds, weights, momentum, losses and position are held here alone, so each step changes them where they lie.
         let recorded = unsafe {
             repeat(device, window.steps, &mut counted, |(state, at)| {
                 self.step(state, window.step_at(at));

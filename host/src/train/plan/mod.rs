@@ -59,11 +59,11 @@ pub struct PlanTrainer {
     sparse: bool,
 }
 
-/// Samples of an evaluation's batch, on which a sample's logits do not depend: tiles of every height fill it, and what goes
-/// into a layer stays in the second-level cache.
-const EVALUATION_BATCH: usize = 60;
+/// Samples that are evaluated together, on which no sample's logits depend: a multiple of every tile's height, and so few that
+/// what goes into a linear layer mostly stays in the second-level cache.
+const EVALUATED_TOGETHER: usize = 60;
 /// The same where blank inputs are left out: a few more are blank in a small batch.
-const SPARSE_EVALUATION_BATCH: usize = 20;
+const EVALUATED_WITHOUT_BLANKS: usize = 20;
 
 /// That a model made for samples and outputs of these sizes suits the data.
 pub(super) fn check_data(made_for: [usize; 2], data: &Dataset) -> Result<()> {
@@ -206,7 +206,7 @@ impl Trainer for PlanTrainer {
     fn score_as(&mut self, part: Part, list: &[u32], relabel: Relabel<'_>) -> Result<Score> {
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let mut score = Score::default();
-        let size = if self.sparse { SPARSE_EVALUATION_BATCH } else { EVALUATION_BATCH };
+        let size = if self.sparse { EVALUATED_WITHOUT_BLANKS } else { EVALUATED_TOGETHER };
         if self.sparse {
             self.network.leave_out_blanks(self.data.part(part).features.shift(), &self.weights);
         }

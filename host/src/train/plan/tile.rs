@@ -63,7 +63,8 @@ pub struct Target<'a> {
     pub values: &'a mut [f32],
     pub place: Place<'a>,
     pub panel_stride: usize,
-    /// A narrow panel's rows may be stored sixteen wide in ascending order, as what they spill over comes later.
+    /// A narrow panel's rows may be stored sixteen wide in ascending order, as what they spill over comes later. For sums that
+    /// are [`Fresh`] alone: others read their place.
     pub overlapping: bool,
 }
 
@@ -129,9 +130,9 @@ macro_rules! tiles_of {
     };
 }
 
-/// The tiles' function for registers narrower than a panel, of which all but one kind are told apart before anything is
+/// The tiles' function for registers smaller than a panel's row, of which all but one kind are told apart before anything is
 /// compiled.
-macro_rules! tiles_on_narrow_registers {
+macro_rules! tiles_on_small_registers {
     ($height:expr, $tiles:ident, $whole:literal, $arguments:tt) => {
         if const { S::F32_LANES == 8 } {
             tiles_of!($height, ([1 2 3 4 5 6], 2, 1), $tiles, $whole, $arguments);
@@ -139,6 +140,8 @@ macro_rules! tiles_on_narrow_registers {
             tiles_of!($height, ([1 2 3 4 5 6], 4, 1), $tiles, $whole, $arguments);
         } else if const { S::F32_LANES == 1 } {
             tiles_of!($height, ([1], 16, 1), $tiles, $whole, $arguments);
+        } else {
+            unreachable!("registers of 1, 4, 8 or 16 elements")
         }
     };
 }
@@ -152,17 +155,19 @@ macro_rules! product {
             fn with_simd<S: Simd>(self, simd: S) {
                 let Panels { values, depth, first, columns } = self.right;
                 let Target { values: out, place, panel_stride, overlapping } = self.target;
+                debug_assert!(!overlapping || !(M::CONTINUES || M::MEETS), "overlapping rows are not read");
                 let whole = const { whole_panels::<S>() };
-                let [runs, runs_of_vectors] = const { most_rows::<S>() }.map(|most| runs_of_tiles(self.rows, most));
+                let [usual, high] = const { most_rows::<S>() }.map(|most| runs_of_tiles(self.rows, most));
                 for (column, count) in pieces(columns, whole) {
                     let width = WIDTH.min(count);
                     let right = &values[column * depth + first * width..];
                     let stored = if overlapping { WIDTH } else { width };
                     let part = Part { left: self.left, right, depth, width, sum: self.sum, stored, panel_stride };
                     let out = &mut out[column / WIDTH * panel_stride..];
-                    if width <= S::F32_LANES && count < 2 * WIDTH {
-                        // One register holds the panel's row, so that a tile can be twice as high.
-                        for (rows, height) in runs_of_vectors.clone() {
+                    let is_pair = count > WIDTH;
+                    if !is_pair && width <= S::F32_LANES {
+                        // One register holds the panel's row, which leaves room for more rows.
+                        for (rows, height) in high.clone() {
                             tiles_of!(
                                 height,
                                 ([1 2 3 4 5 6 7 8 9 10 11 12], 1, 1),
@@ -173,13 +178,19 @@ macro_rules! product {
                         }
                         continue;
                     }
-                    for (rows, height) in runs.clone() {
+                    for (rows, height) in usual.clone() {
                         if const { S::F32_LANES == WIDTH } {
-                            tiles_of!(height, ([1 2 3 4 5 6 7 8 9 10], 2, 2), $tiles, true, (simd, &part, rows, out, place));
+                            tiles_of!(
+                                height,
+                                ([1 2 3 4 5 6 7 8 9 10], 2, 2),
+                                $tiles,
+                                true,
+                                (simd, &part, rows, out, place)
+                            );
                         } else if width == WIDTH {
-                            tiles_on_narrow_registers!(height, $tiles, true, (simd, &part, rows, out, place));
+                            tiles_on_small_registers!(height, $tiles, true, (simd, &part, rows, out, place));
                         } else {
-                            tiles_on_narrow_registers!(height, $tiles, false, (simd, &part, rows, out, place));
+                            tiles_on_small_registers!(height, $tiles, false, (simd, &part, rows, out, place));
                         }
                     }
                 }
@@ -197,7 +208,8 @@ fn runs_of_tiles(rows: usize, most: usize) -> impl Iterator<Item = (Range<usize>
     [(0..split, height + 1), (split..rows, height)].into_iter().filter(|(rows, _)| !rows.is_empty())
 }
 
-/// Of a tile, and of one whose rows fill a register each: as many as the registers hold sums of, less what addresses take.
+/// Rows of a tile, and of one on a panel whose row fits one register: as many as the registers hold sums of, less what
+/// addresses take.
 const fn most_rows<S: Simd>() -> [usize; 2] {
     match S::F32_LANES {
         16 => [10, 12],

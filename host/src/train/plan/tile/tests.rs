@@ -116,9 +116,11 @@ fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
 #[test]
 fn every_width_of_registers_gives_the_bits_of_a_plain_loop_of_multiply_adds() {
     let mut seen = 0;
-    for (rows, depth, columns) in
-        [(1, 1, 1), (5, 7, 10), (13, 3, 16), (6, 33, 8), (10, 40, 37), (25, 9, 64), (3, 100, 17), (29, 20, 31)]
-    {
+    let shapes =
+        [(1, 1, 1), (5, 7, 10), (13, 3, 16), (6, 33, 8), (10, 40, 37), (25, 9, 64), (3, 100, 17), (29, 20, 31)];
+    // Panels that one register of eight holds: tiles of every height from seven on, and of two heights together.
+    let narrow = [(7, 5, 8), (8, 5, 24), (9, 5, 5), (11, 5, 4), (12, 5, 20), (21, 5, 7), (37, 5, 8)];
+    for (rows, depth, columns) in shapes.into_iter().chain(narrow) {
         let (a, b, before) = (values(rows * depth, 1), values(depth * columns, 2), values(rows * columns, 3));
         let mut panels = vec![f32::NAN; depth * columns + WIDTH];
         panels_of(&b, depth, columns, &mut panels);
@@ -165,9 +167,11 @@ fn another_order_would_show() {
 
 #[test]
 fn overlapping_rows_leave_each_the_width_of_its_panel() {
-    let (rows, depth, columns) = (9, 4, 10);
-    let (a, b) = (values(depth * rows, 1), values(depth * columns + WIDTH, 2));
-    for on in On::all() {
+    for (columns, on) in
+        [10, 8, 5, 1].into_iter().flat_map(|columns| On::all().into_iter().map(move |on| (columns, on)))
+    {
+        let (rows, depth) = (25, 4);
+        let (a, b) = (values(depth * rows, 1), values(depth * columns + WIDTH, 2));
         let mut out = vec![f32::NAN; rows * columns + WIDTH];
         let (left, right, by_runs, cut, sum) = (&a[..], &b[..], false, 0, Kind::Fresh);
         Case { rows, depth, columns, left, by_runs, right, cut, sum, overlapping: true, out: &mut out }.run(on);
