@@ -56,6 +56,11 @@ fn a_plugin_that_returns_nan_is_named() {
 }
 
 #[test]
+fn an_aggregate_that_leaves_values_unwritten_is_named() {
+    check(plugin(&manifest("aggregate", ROWS), OK, OK), &["REDUCE", "value 0 is NaN"]);
+}
+
+#[test]
 fn a_sum_rule_that_gives_no_weights_is_named() {
     // WEIGH that writes nothing leaves the host's NaN in place.
     check(plugin(&manifest("aggregate", ""), OK, OK), &["WEIGH"]);

@@ -2,7 +2,6 @@
 //!
 //! Where in the flow: below training and strategies; found once, and passed to whatever works on many values at once.
 //! What it never does: change a result.
-//!
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -28,6 +27,16 @@ impl Registers {
             return Registers::Avx2(avx2);
         }
         Registers::Found(found)
+    }
+
+    /// The same, but AVX2 in the place of AVX-512: for shuffles of bytes, which the compiler turns into scattered stores where
+    /// there are instructions for these, at several times the cost.
+    pub fn at_most_avx2(self) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let (Registers::Found(Arch::V4(_)), Some(avx2)) = (self, pulp::x86::V3::try_new()) {
+            return Registers::Avx2(avx2);
+        }
+        self
     }
 
     /// Runs `op` in code that was compiled for these registers.

@@ -3,7 +3,7 @@
 //! ```text
 //! config.toml         resolved, with the plugins' hashes        at the start
 //! metrics.jsonl/.csv  one line a round                          after each round
-//! summary.json        the run in a few numbers                  after each round, `complete` at the end
+//! summary.json        the run in a few numbers                  at most ten times a second, `complete` at the end
 //! model.safetensors   the final weights                         at the end
 //! report.html         curves, spread, partition, plugins        at the end
 //! error.json          why the run stopped, or crash.json        only then
@@ -27,7 +27,7 @@ use std::{
     fs::{self, File},
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Follows a run and writes its files.
@@ -42,6 +42,9 @@ pub struct RunDirectory {
     info: Option<RunInfo>,
     rounds: Vec<RoundRecord>,
     summary: Option<Summary>,
+    /// When `summary.json` was last written.
+    summarised: Instant,
+    pub(super) least_between_summaries: Duration,
 }
 
 impl RunDirectory {
@@ -74,6 +77,8 @@ impl RunDirectory {
             info: None,
             rounds: Vec::new(),
             summary: None,
+            summarised: Instant::now(),
+            least_between_summaries: Duration::from_millis(100),
         })
     }
 
@@ -151,6 +156,11 @@ impl Observer for RunDirectory {
     fn round(&mut self, record: &RoundRecord) -> Result<()> {
         self.rounds.push(record.clone());
         self.metrics.append(&self.rounds)?;
+        // To write it anew takes as long as a short round of a small model.
+        if self.summarised.elapsed() < self.least_between_summaries {
+            return Ok(());
+        }
+        self.summarised = Instant::now();
         files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)
     }
 

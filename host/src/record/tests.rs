@@ -143,6 +143,7 @@ fn the_stored_configuration_pins_plugins_and_repeats_the_run_elsewhere() {
 fn metrics_are_on_disk_after_each_round_and_columns_grow_with_the_plugins() {
     let folder = tempfile::tempdir().unwrap();
     let mut directory = RunDirectory::create(&config(folder.path())).unwrap();
+    directory.least_between_summaries = std::time::Duration::ZERO;
     directory.start(&info()).unwrap();
     let csv = || fs::read_to_string(folder.path().join("metrics.csv")).unwrap();
     let jsonl = || fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();

@@ -88,6 +88,8 @@ impl Shard {
             let cut = |slot: &Span| Span { start: slot.start + 4 * start, len: n, ..*slot };
             rows.extend(self.slots[..weights.len()].iter().map(cut));
             let (offset, out) = (self.range.start + start, Span { len: n, ..self.out });
+            // So that a value that the plugin leaves out is named, not taken from the call before.
+            self.instance.floats_mut(out).fill(f32::NAN);
             let block = Block {
                 offset: offset as u64,
                 n,

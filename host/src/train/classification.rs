@@ -26,6 +26,38 @@ pub fn is_hit(logits: &[f32], label: u32) -> bool {
     }
 }
 
+/// What [`row_loss`] gives without slopes and [`is_hit`] says for rows that lie side by side: `each` gets both, row after row.
+///
+/// Shapes: `logits` [C, 16], with C logits of a row in its column; a label for each row, at most sixteen.
+#[inline(always)]
+pub fn losses_side_by_side(logits: &[[f32; AT_A_TIME]], labels: &[u32], mut each: impl FnMut(f64, bool)) {
+    if let [logits] = logits {
+        for (&logit, &label) in logits.iter().zip(labels) {
+            each(row_loss(&[logit], label, None), is_hit(&[logit], label));
+        }
+        return;
+    }
+    // Loops over whole arrays, so that all rows go through each operation at once.
+    let (mut best, mut largest) = ([0; AT_A_TIME], logits[0]);
+    for (class, logits) in logits.iter().enumerate() {
+        for row in 0..AT_A_TIME {
+            let is_larger = logits[row] > largest[row];
+            best[row] = if is_larger { class as u32 } else { best[row] };
+            largest[row] = if is_larger { logits[row] } else { largest[row] };
+        }
+    }
+    let mut sums = [0.0; AT_A_TIME];
+    for logits in logits {
+        for row in 0..AT_A_TIME {
+            sums[row] += power_of_e(f64::from(logits[row]) - f64::from(largest[row]));
+        }
+    }
+    for (row, &label) in labels.iter().enumerate() {
+        let loss = libm::log(sums[row]) + f64::from(largest[row]) - f64::from(logits[label as usize][row]);
+        each(loss, best[row] == label);
+    }
+}
+
 /// A loss rounded to a multiple of 2⁻³⁰, so that sums up to 2²³ are exact and do not depend on their order.
 pub fn on_grid(loss: f64) -> f64 {
     const STEPS: f64 = (1u64 << 30) as f64;
@@ -81,7 +113,7 @@ fn softmax(logits: &[f32], label: usize, slope: Option<(&mut [f32], f64)>) -> f6
 }
 
 /// Powers that are computed side by side.
-const AT_A_TIME: usize = 16;
+pub const AT_A_TIME: usize = 16;
 
 /// `e^(z − largest)` for up to sixteen logits, which are at most `largest` or not a number.
 #[inline(always)]
@@ -192,6 +224,32 @@ mod tests {
         close(row_loss(&[-500.0], 1, None), 500.0);
         assert!(row_loss(&[f32::NAN, 1.0], 0, None).is_nan());
         assert!(row_loss(&[f32::NAN], 0, None).is_nan());
+    }
+
+    /// Bit for bit, whatever the logits are and in which lane.
+    #[test]
+    fn rows_side_by_side_lose_what_each_loses_alone() {
+        for (classes, rows) in [(1, 16), (2, 16), (10, 16), (10, 3), (40, 1)] {
+            let logits: Vec<[f32; AT_A_TIME]> = (0..classes)
+                .map(|class| {
+                    std::array::from_fn(|row| match (class * 7 + row * 5) % 23 {
+                        0 if row == 4 => f32::NAN,
+                        1 if row == 5 => f32::INFINITY,
+                        2 if row == 6 => f32::NEG_INFINITY,
+                        // Some are equal, some far apart.
+                        other => (other % 9) as f32 * if row == 7 { 200.0 } else { 0.7 } - 3.0,
+                    })
+                })
+                .collect();
+            let labels: Vec<u32> = (0..rows).map(|row| (row * 3 % classes.max(2)) as u32).collect();
+            let mut found = Vec::new();
+            losses_side_by_side(&logits, &labels, |loss, hit| found.push((loss.to_bits(), hit)));
+            let alone = labels.iter().enumerate().map(|(row, &label)| {
+                let logits: Vec<f32> = logits.iter().map(|logits| logits[row]).collect();
+                (row_loss(&logits, label, None).to_bits(), is_hit(&logits, label))
+            });
+            assert_eq!(found, alone.collect::<Vec<_>>(), "{classes} classes, {rows} rows");
+        }
     }
 
     #[test]

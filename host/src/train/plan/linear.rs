@@ -65,6 +65,20 @@ impl Linear {
         self.rectify(registers, y);
     }
 
+    /// As `forward`, for fewer outputs than a panel has columns, from samples that lie side by side: each has a lane, and the same
+    /// sums. Shapes: `x` [samples / 16, inputs, 16], `y` [samples / 16, outputs, 16].
+    pub fn forward_turned(&self, registers: Registers, weights: &[f32], x: &[f32], y: &mut [f32]) {
+        let (inputs, outputs) = (self.inputs, self.outputs);
+        let bias = &weights[self.bias_offset()..][..outputs];
+        y.chunks_exact_mut(WIDTH).zip(bias.iter().cycle()).for_each(|(y, &bias)| y.fill(bias));
+        let left = Dense { values: self.weight(weights), stride: outputs, length: inputs };
+        let right = Panels { values: x, depth: inputs, first: 0, columns: x.len() / inputs };
+        let (place, panel_stride) = (Place::Stride(WIDTH), outputs * WIDTH);
+        let target = Target { values: &mut *y, place, panel_stride, overlapping: false };
+        registers.dispatch(ByColumns { left, rows: outputs, right, target, sum: Continued });
+        self.rectify(registers, y);
+    }
+
     /// Cuts inputs into blocks of one size, but the last, whose part of a panel fits in the first-level cache.
     fn blocks(&self, inputs: usize) -> impl Iterator<Item = Range<usize>> + use<> {
         let most = BLOCK / self.outputs.min(WIDTH);

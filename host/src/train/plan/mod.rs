@@ -22,20 +22,21 @@ mod scratch;
 #[cfg(test)]
 pub(super) mod tests;
 mod tile;
+mod turned;
 
 pub use layers::{Layer, Layers, Shape};
 pub use order::Order;
 
 use super::batch_order::Batches;
-use super::classification::{is_hit, on_grid, row_loss};
+use super::classification::{AT_A_TIME, is_hit, losses_side_by_side, on_grid, row_loss};
 use super::relabel::taken_for;
 use super::sgd::Update;
 use super::{Layout, LocalReport, LocalTask, Part, Relabel, Score, Term, Trainer};
-use crate::data::Dataset;
+use crate::data::{Dataset, Features};
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use learner::Learner;
-use network::Network;
+use network::{Network, Reading};
 use norm::Statistics;
 use std::sync::Arc;
 use tile::WIDTH;
@@ -64,6 +65,9 @@ pub struct PlanTrainer {
 const EVALUATED_TOGETHER: usize = 60;
 /// The same where blank inputs are left out: a few more are blank in a small batch.
 const EVALUATED_WITHOUT_BLANKS: usize = 20;
+/// The same where samples lie side by side: as many as the lanes of the two panels that a tile may span.
+const EVALUATED_TURNED: usize = 2 * WIDTH;
+const _: () = assert!(WIDTH == AT_A_TIME, "the logits of a panel's samples are a group of rows side by side");
 
 /// That a model made for samples and outputs of these sizes suits the data.
 pub(super) fn check_data(made_for: [usize; 2], data: &Dataset) -> Result<()> {
@@ -128,12 +132,19 @@ impl PlanTrainer {
         self.labels.clear();
         self.labels.extend(rows.iter().map(|&row| taken_for(examples.labels[row as usize], relabel)));
         let (registers, width) = (self.network.registers, self.data.width());
-        let shift = if self.network.leaves_out_blanks() { 0.0 } else { examples.features.shift() };
-        let features = self.network.features(rows.len());
-        registers.run(
-            #[inline(always)]
-            || examples.features.gather_shifted(rows, next, width, shift, features),
-        );
+        let (features, reading) = (&examples.features, self.network.reading());
+        let shift = if reading == Reading::WithoutBlanks { 0.0 } else { features.shift() };
+        let place = self.network.features(rows.len());
+        match (reading, features) {
+            (Reading::Turned, Features::U8 { values, scale, .. }) => {
+                turned::gather(registers, values, [rows, next], width, [*scale, shift], place);
+            }
+            (Reading::Turned, Features::F32(_)) => unreachable!("only bytes are turned"),
+            _ => registers.run(
+                #[inline(always)]
+                || features.gather_shifted(rows, next, width, shift, place),
+            ),
+        }
         self.network.forward(&self.weights, rows.len(), statistics);
     }
 
@@ -143,13 +154,15 @@ impl PlanTrainer {
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let (logits, slopes) = self.network.logits_and_slopes(rows.len());
         let scale = 1.0 / rows.len() as f64;
-        let loss =
-            |((logits, slope), &label): ((&[f32], &mut [f32]), &u32)| row_loss(logits, label, Some((slope, scale)));
-        let loss_sum = registers.run(
+        let mut loss_sum = 0.0;
+        registers.run(
             #[inline(always)]
             || {
                 let each = logits.chunks_exact(outputs).zip(slopes.chunks_exact_mut(outputs)).zip(&self.labels);
-                each.map(loss).sum::<f64>()
+                // A loop, since what `map` calls is a function of its own and would not run in these registers.
+                for ((logits, slope), &label) in each {
+                    loss_sum += row_loss(logits, label, Some((slope, scale)));
+                }
             },
         );
         let PlanTrainer { network, weights, velocity, gradient, .. } = self;
@@ -192,7 +205,7 @@ impl Trainer for PlanTrainer {
             report.lr_sum += update.learning_rate;
         }
         report.loss /= report.examples.max(1) as f64;
-        self.network.read_blanks(&mut self.weights);
+        self.network.read_plainly(&mut self.weights);
         (self.received, self.slots) = (received, slots);
         self.network.give_back(&self.weights[..self.len()], out);
         Ok(report)
@@ -206,26 +219,42 @@ impl Trainer for PlanTrainer {
     fn score_as(&mut self, part: Part, list: &[u32], relabel: Relabel<'_>) -> Result<Score> {
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let mut score = Score::default();
-        let size = if self.sparse { EVALUATED_WITHOUT_BLANKS } else { EVALUATED_TOGETHER };
-        if self.sparse {
-            self.network.leave_out_blanks(self.data.part(part).features.shift(), &self.weights);
-        }
+        let features = &self.data.part(part).features;
+        let size = if self.sparse {
+            self.network.leave_out_blanks(features.shift(), &self.weights);
+            EVALUATED_WITHOUT_BLANKS
+        } else if self.network.gains_from_turning() && matches!(features, Features::U8 { .. }) && list.len() >= WIDTH {
+            self.network.read_turned();
+            EVALUATED_TURNED
+        } else {
+            EVALUATED_TOGETHER
+        };
         for (batch, rows) in list.chunks(size).enumerate() {
             let next = &list[batch * size + rows.len()..];
             self.forward(part, [rows, next], relabel, Statistics::Running);
-            let (logits, _) = self.network.logits_and_slopes(rows.len());
+            let (logits, is_turned) = (self.network.logits(rows.len()), self.network.reading() == Reading::Turned);
+            let mut count = |loss: f64, is_hit: bool| {
+                score.loss_sum += on_grid(loss);
+                score.correct += u64::from(is_hit);
+            };
             registers.run(
                 #[inline(always)]
                 || {
-                    for (logits, &label) in logits.chunks_exact(outputs).zip(&self.labels) {
-                        score.loss_sum += on_grid(row_loss(logits, label, None));
-                        score.correct += u64::from(is_hit(logits, label));
+                    if is_turned {
+                        let panels = logits.as_chunks::<WIDTH>().0.chunks_exact(outputs);
+                        for (logits, labels) in panels.zip(self.labels.chunks(WIDTH)) {
+                            losses_side_by_side(logits, labels, &mut count);
+                        }
+                    } else {
+                        for (logits, &label) in logits.chunks_exact(outputs).zip(&self.labels) {
+                            count(row_loss(logits, label, None), is_hit(logits, label));
+                        }
                     }
                 },
             );
             score.rows += rows.len() as u64;
         }
-        self.network.read_blanks(&mut self.weights);
+        self.network.read_plainly(&mut self.weights);
         Ok(score)
     }
 }

@@ -25,6 +25,17 @@ enum Stage {
     Norm(Norm),
 }
 
+/// How a batch's samples lie where the first stage reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Sample after sample, [rows, inputs].
+    Plain,
+    /// The same without their shift, which is added to their products; inputs that are blank in all samples are left out.
+    WithoutBlanks,
+    /// Side by side, [⌈rows / 16⌉, inputs, 16], and so do their logits.
+    Turned,
+}
+
 #[derive(Debug)]
 pub struct Network {
     /// Registers that products run in; results do not depend on them.
@@ -46,7 +57,7 @@ pub struct Network {
     traces: Vec<Trace>,
     /// What the first stage reads while blank inputs are left out.
     active: Active,
-    leaves_out_blanks: bool,
+    reading: Reading,
     scratch: Scratch,
 }
 
@@ -70,7 +81,7 @@ impl Network {
             values: vec![Vec::new(); buffers],
             slopes: vec![Vec::new(); buffers],
             active: Active::default(),
-            leaves_out_blanks: false,
+            reading: Reading::Plain,
             scratch: Scratch::default(),
         }
     }
@@ -93,8 +104,19 @@ impl Network {
         matches!(self.stages.first(), Some(Stage::Linear(linear)) if linear.outputs > 2 * WIDTH)
     }
 
-    pub fn leaves_out_blanks(&self) -> bool {
-        self.leaves_out_blanks
+    /// Whether samples side by side fill registers of which the outputs of the only layer leave lanes idle.
+    pub fn gains_from_turning(&self) -> bool {
+        matches!(&self.stages[..], [Stage::Linear(linear)] if linear.outputs < WIDTH)
+    }
+
+    pub fn reading(&self) -> Reading {
+        self.reading
+    }
+
+    /// From now on samples are read side by side, and only evaluated.
+    pub fn read_turned(&mut self) {
+        assert!(self.gains_from_turning(), "samples are turned for a narrow linear layer only");
+        self.reading = Reading::Turned;
     }
 
     /// From now on features have no shift, `shift` is added to their products, and blank inputs are left out.
@@ -107,20 +129,20 @@ impl Network {
             #[inline(always)]
             || active.begin(shift, weight, outputs),
         );
-        self.leaves_out_blanks = true;
+        self.reading = Reading::WithoutBlanks;
     }
 
     /// From now on features are read as they are. `weights` may miss what a step with blank inputs left out kept apart,
     /// and get it.
-    pub fn read_blanks(&mut self, weights: &mut [f32]) {
-        if let ([Stage::Linear(first), ..], true) = (&self.stages[..], self.leaves_out_blanks) {
+    pub fn read_plainly(&mut self, weights: &mut [f32]) {
+        if let ([Stage::Linear(first), ..], Reading::WithoutBlanks) = (&self.stages[..], self.reading) {
             let (active, weight) = (&self.active, first.weight_mut(weights));
             self.registers.run(
                 #[inline(always)]
                 || active.settle(weight),
             );
         }
-        self.leaves_out_blanks = false;
+        self.reading = Reading::Plain;
     }
 
     /// From flat weights to the plan's.
@@ -143,8 +165,14 @@ impl Network {
         }
     }
 
-    /// The place of a batch's features, [rows, inputs].
+    /// Samples that there is room for where a batch of `rows` lies.
+    fn places(&self, rows: usize) -> usize {
+        if self.reading == Reading::Turned { rows.next_multiple_of(WIDTH) } else { rows }
+    }
+
+    /// The place of a batch's features, in the shape in which they are read.
     pub fn features(&mut self, rows: usize) -> &mut [f32] {
+        let rows = self.places(rows);
         for (i, stage) in self.stages.iter().enumerate() {
             grow(&mut self.values[i], rows * stage.input_len());
             grow(&mut self.choices[i], rows * stage.choices());
@@ -154,22 +182,25 @@ impl Network {
         &mut self.values[0][..rows * self.inputs]
     }
 
-    /// Logits [rows, outputs] of the features that were filled in. Shapes: `weights` with a panel's width of room at
-    /// their end.
-    pub fn forward(&mut self, weights: &[f32], rows: usize, statistics: Statistics) -> &[f32] {
-        if self.leaves_out_blanks {
+    /// From the features that were filled in to logits. Shapes: `weights` with a panel's width of room at their end.
+    pub fn forward(&mut self, weights: &[f32], rows: usize, statistics: Statistics) {
+        if self.reading == Reading::WithoutBlanks {
             let (active, features, inputs) = (&mut self.active, &self.values[0], self.inputs);
             self.registers.run(
                 #[inline(always)]
                 || active.pick(features, rows, inputs),
             );
         }
+        let rows = self.places(rows);
         for (i, stage) in self.stages.iter().enumerate() {
             let (before, after) = self.values.split_at_mut(i + 1);
             let (x, y) = (&before[i][..rows * stage.input_len()], &mut after[0][..rows * stage.output_len()]);
             match stage {
-                Stage::Linear(linear) if i == 0 && self.leaves_out_blanks => {
+                Stage::Linear(linear) if i == 0 && self.reading == Reading::WithoutBlanks => {
                     linear.forward_active(self.registers, weights, &self.active, y, rows);
+                }
+                Stage::Linear(linear) if i == 0 && self.reading == Reading::Turned => {
+                    linear.forward_turned(self.registers, weights, x, y);
                 }
                 Stage::Linear(linear) => linear.forward(self.registers, weights, x, y, rows),
                 Stage::Conv(conv) => {
@@ -183,10 +214,14 @@ impl Network {
                 }
             }
         }
-        &self.values[self.stages.len()][..rows * self.outputs]
     }
 
-    /// The logits of the last forward pass, and the place of their slopes.
+    /// The logits of the last forward pass, [rows, outputs], or [⌈rows / 16⌉, outputs, 16] of samples side by side.
+    pub fn logits(&self, rows: usize) -> &[f32] {
+        &self.values[self.stages.len()][..self.places(rows) * self.outputs]
+    }
+
+    /// The logits of the last forward pass [rows, outputs], and the place of their slopes.
     pub fn logits_and_slopes(&mut self, rows: usize) -> (&[f32], &mut [f32]) {
         let last = self.stages.len();
         grow(&mut self.slopes[last], rows * self.outputs);
@@ -194,11 +229,12 @@ impl Network {
     }
 
     /// Backward from the slopes that were filled in, each stage's weights learning on the way. Panics if blank inputs are
-    /// left out and the weights move by more than the gradient.
+    /// left out and the weights move by more than the gradient, or if samples are read side by side.
     pub fn backward(&mut self, rows: usize, learner: &mut Learner<'_>) {
+        assert!(self.reading != Reading::Turned, "samples side by side are only evaluated");
         for (i, stage) in self.stages.iter().enumerate().rev() {
             let (before, after) = self.slopes.split_at_mut(i + 1);
-            if let (0, true, Stage::Linear(linear)) = (i, self.leaves_out_blanks, stage) {
+            if let (0, Reading::WithoutBlanks, Stage::Linear(linear)) = (i, self.reading, stage) {
                 let pass = BackwardActive {
                     registers: self.registers,
                     x: &mut self.active,

@@ -300,7 +300,7 @@ fn evaluation_equals_the_burn_modules() {
     }
 }
 
-/// A large batch is cut into higher tiles than a small one, and has fewer blank inputs.
+/// A large batch is cut into higher tiles than a small one, has fewer blank inputs, and may lie with its samples side by side.
 #[test]
 fn what_a_sample_scores_does_not_depend_on_its_batch() {
     for case in &CASES {
@@ -342,7 +342,7 @@ fn a_result_has_the_same_bits_after_another_client_on_another_thread_and_in_anot
 }
 
 /// Lists whose layers are wide and narrow, with panels that are whole, half and less than half full.
-fn lists() -> [(Case, Layers); 4] {
+fn lists() -> [(Case, Layers); 5] {
     let linear = |layers: Layers, outputs| layers.then(Layer::Linear { outputs });
     let hidden = |layers, outputs| linear(layers, outputs).then(Layer::Relu);
     let conv = |layers: Layers, outputs| {
@@ -357,6 +357,7 @@ fn lists() -> [(Case, Layers); 4] {
             linear(hidden(hidden(Layers::features(150), 100), 21), 1),
         ),
         (norms::CASE, norms::NormedStack::layers()),
+        (Case { name: "logistic", sample: &[37], ..CASES[5] }, linear(Layers::features(37), 10)),
     ]
 }
 
