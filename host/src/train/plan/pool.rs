@@ -5,6 +5,7 @@
 //! time. What it never does: touch the ring around the output.
 
 use super::linear::rectified;
+use super::tile::WIDTH;
 
 /// In `choices`: ReLU held the value back.
 const DEAD: u8 = u8::MAX;
@@ -64,31 +65,62 @@ impl Pool {
             let source = |place| &pixels[self.source(output, place, 0)..][..self.channels];
             match self.window {
                 1 => self.choose([source(0)], bias, y, choices),
-                _ => self.choose([0, 1, 2, 3].map(source), bias, y, choices),
+                _ => self.choose([source(0), source(1), source(2), source(3)], bias, y, choices),
             }
         }
     }
 
-    /// One output pixel: the largest of its candidates, channel by channel, with bias and ReLU.
+    /// One output pixel: the largest of its candidates, channel by channel, with bias and ReLU. Shapes: a value a channel.
     #[inline(always)]
     fn choose<const N: usize>(&self, candidates: [&[f32]; N], bias: &[f32], y: &mut [f32], choices: &mut [u8]) {
-        // Slices of one known length let the compiler drop its checks and use vectors.
-        let channels = self.channels;
-        let candidates = candidates.map(|candidate| &candidate[..channels]);
-        let (bias, y, choices) = (&bias[..channels], &mut y[..channels], &mut choices[..channels]);
-        for channel in 0..channels {
-            let (mut largest, mut choice) = (candidates[0][channel], 0);
-            for (place, candidate) in candidates.iter().enumerate().skip(1) {
-                let value = candidate[channel];
-                // The first of equal ones stays; NaN wins, as in PyTorch.
-                let better = value > largest || value.is_nan();
-                largest = if better { value } else { largest };
-                choice = if better { place as u8 } else { choice };
-            }
-            largest += bias[channel];
-            choices[channel] = if self.relu && largest <= 0.0 { DEAD } else { choice };
-            y[channel] = if self.relu { rectified(largest) } else { largest };
+        let whole = self.channels / WIDTH * WIDTH;
+        for first in (0..whole).step_by(WIDTH) {
+            self.choose_some::<N, WIDTH>(&candidates, bias, y, choices, first);
         }
+        for first in whole..self.channels {
+            self.choose_some::<N, 1>(&candidates, bias, y, choices, first);
+        }
+    }
+
+    /// `L` channels of it, from `first` on, in arrays of their own: a compiler that cannot tell whether the slices overlap would
+    /// go through them one by one.
+    #[inline(always)]
+    fn choose_some<const N: usize, const L: usize>(
+        &self,
+        candidates: &[&[f32]; N],
+        bias: &[f32],
+        y: &mut [f32],
+        choices: &mut [u8],
+        first: usize,
+    ) {
+        let (mut largest, mut choice) = ([0.0; L], [0; L]);
+        largest.copy_from_slice(&candidates[0][first..first + L]);
+        for (place, candidate) in candidates.iter().enumerate().skip(1) {
+            let candidate = &candidate[first..first + L];
+            for lane in 0..L {
+                let value = candidate[lane];
+                // The first of equal ones stays; NaN wins, as in PyTorch.
+                let is_better = value > largest[lane] || value.is_nan();
+                largest[lane] = if is_better { value } else { largest[lane] };
+                choice[lane] = if is_better { place as u32 } else { choice[lane] };
+            }
+        }
+        let bias = &bias[first..first + L];
+        for lane in 0..L {
+            largest[lane] += bias[lane];
+        }
+        if self.relu {
+            for lane in 0..L {
+                choice[lane] = if largest[lane] <= 0.0 { u32::from(DEAD) } else { choice[lane] };
+                largest[lane] = rectified(largest[lane]);
+            }
+        }
+        let mut bytes = [0; L];
+        for lane in 0..L {
+            bytes[lane] = choice[lane] as u8;
+        }
+        y[first..first + L].copy_from_slice(&largest);
+        choices[first..first + L].copy_from_slice(&bytes);
     }
 
     /// Slopes of what the convolution put out, within their ring, from those of one output; adds the slopes of the bias
