@@ -56,8 +56,9 @@ fn a_plugin_that_returns_nan_is_named() {
 }
 
 #[test]
-fn an_aggregate_that_leaves_values_unwritten_is_named() {
+fn a_plugin_that_leaves_values_unwritten_is_named() {
     check(plugin(&manifest("aggregate", ROWS), OK, OK), &["REDUCE", "value 0 is NaN"]);
+    check(plugin(&manifest("server-step", ""), OK, OK), &["STEP", "NaN"]);
 }
 
 #[test]

@@ -3,12 +3,14 @@
 //! ```text
 //! config.toml         resolved, with the plugins' hashes        at the start
 //! metrics.jsonl/.csv  one line a round                          after each round
-//! summary.json        the run in a few numbers                  at most ten times a second, `complete` at the end
+//! summary.json        the run in a few numbers                  after a round, but ten times a second at most; at the end
 //! model.safetensors   the final weights                         at the end
 //! report.html         curves, spread, partition, plugins        at the end
 //! error.json          why the run stopped, or crash.json        only then
 //! plugins.log         what plugins said in a quiet run           only then
 //! ```
+//! So while rounds are short, and where the process was killed, `metrics.jsonl` may be some rounds ahead of `summary.json`.
+//!
 //! Where in the flow: made before any data are read, so that a folder that cannot be written stops the run early.
 //! What it never does: write into a folder that somebody else's files are in.
 
@@ -42,9 +44,10 @@ pub struct RunDirectory {
     info: Option<RunInfo>,
     rounds: Vec<RoundRecord>,
     summary: Option<Summary>,
-    /// When `summary.json` was last written.
-    summarised: Instant,
-    pub(super) least_between_summaries: Duration,
+    /// When `summary.json` was last written, or the folder made.
+    last_summary: Instant,
+    /// How long after that no round writes it again: it takes as long as a short round of a small model.
+    pub(super) min_summary_interval: Duration,
 }
 
 impl RunDirectory {
@@ -77,8 +80,8 @@ impl RunDirectory {
             info: None,
             rounds: Vec::new(),
             summary: None,
-            summarised: Instant::now(),
-            least_between_summaries: Duration::from_millis(100),
+            last_summary: Instant::now(),
+            min_summary_interval: Duration::from_millis(100),
         })
     }
 
@@ -114,7 +117,7 @@ impl RunDirectory {
         }
         // A run that a spent budget ended has its summary already, and a fuller one.
         if self.summary.as_ref().is_none_or(|summary| summary.complete) {
-            files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)?;
+            self.write_summary_so_far()?;
         }
         let (name, content) = match bug {
             Some(bug) => ("crash.json", json(bug)?),
@@ -140,6 +143,11 @@ impl RunDirectory {
         Ok(())
     }
 
+    fn write_summary_so_far(&mut self) -> Result<()> {
+        self.last_summary = Instant::now();
+        files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)
+    }
+
     fn summarise(&self, outcome: Option<&Outcome>) -> Summary {
         Summary::new(self.info.as_ref(), &self.rounds, outcome, self.made.elapsed().as_secs_f64())
     }
@@ -150,18 +158,16 @@ impl Observer for RunDirectory {
         self.stored_config = repeatable(&info.config)?;
         files::write(&self.path, CONFIG, self.stored_config.as_bytes())?;
         self.info = Some(info.clone());
-        files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)
+        self.write_summary_so_far()
     }
 
     fn round(&mut self, record: &RoundRecord) -> Result<()> {
         self.rounds.push(record.clone());
         self.metrics.append(&self.rounds)?;
-        // To write it anew takes as long as a short round of a small model.
-        if self.summarised.elapsed() < self.least_between_summaries {
+        if self.last_summary.elapsed() < self.min_summary_interval {
             return Ok(());
         }
-        self.summarised = Instant::now();
-        files::write(&self.path, SUMMARY, &json(&self.summarise(None))?)
+        self.write_summary_so_far()
     }
 
     fn finish(&mut self, outcome: &Outcome) -> Result<()> {

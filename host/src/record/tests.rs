@@ -9,7 +9,7 @@ use crate::{
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
-use std::{cell::RefCell, fs, io, path::Path, rc::Rc};
+use std::{cell::RefCell, fs, io, path::Path, rc::Rc, time::Duration};
 
 fn config(out: &Path) -> Config {
     let mut config = Config::load(None, &[]).unwrap();
@@ -143,7 +143,7 @@ fn the_stored_configuration_pins_plugins_and_repeats_the_run_elsewhere() {
 fn metrics_are_on_disk_after_each_round_and_columns_grow_with_the_plugins() {
     let folder = tempfile::tempdir().unwrap();
     let mut directory = RunDirectory::create(&config(folder.path())).unwrap();
-    directory.least_between_summaries = std::time::Duration::ZERO;
+    directory.min_summary_interval = Duration::ZERO;
     directory.start(&info()).unwrap();
     let csv = || fs::read_to_string(folder.path().join("metrics.csv")).unwrap();
     let jsonl = || fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
@@ -163,6 +163,23 @@ fn metrics_are_on_disk_after_each_round_and_columns_grow_with_the_plugins() {
     assert_eq!((&lines[1]["round"], &lines[1]["plugin.fedprox.drift"]), (&1.into(), &0.25.into()));
     assert_eq!(lines[2]["test_accuracy"], Value::Null);
     assert_eq!(json(&folder.path().join("summary.json"))["rounds"], 2);
+}
+
+#[test]
+fn short_rounds_do_not_wait_for_a_summary_and_a_failed_run_has_its_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut directory = RunDirectory::create(&config(folder.path())).unwrap();
+    directory.min_summary_interval = Duration::MAX;
+    directory.start(&info()).unwrap();
+    let summary = || json(&folder.path().join("summary.json"));
+    let begun = summary();
+    for number in 1..=3 {
+        directory.round(&round(number, 0.7, &[])).unwrap();
+        assert_eq!(summary(), begun);
+    }
+    let cause = PluginFailure { plugin: "krum".into(), operation: "DECIDE", message: "trap".into(), refusal: None };
+    directory.fail(&anyhow::Error::new(cause)).unwrap();
+    assert_eq!(summary()["rounds"], 3);
 }
 
 #[test]

@@ -189,6 +189,8 @@ impl PluginStep {
         let sums = vectors.iter().map(|vector| vector.sum.as_slice());
         rows.iter().zip([aggregate].into_iter().chain(sums)).for_each(|(&span, row)| put(span, row));
         states.iter().zip(&self.states).for_each(|(&span, state)| put(span, state));
+        // So that a weight that the plugin leaves out is named, not taken from the frame before.
+        instance.floats_mut(cut(self.out)).fill(f32::NAN);
         let block = Block {
             offset: start as u64,
             unit: (start / FRAME) as u32,

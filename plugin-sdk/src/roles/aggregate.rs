@@ -53,7 +53,7 @@ pub trait Aggregate: Plugin {
         Err(Error::unsupported("this plugin does not aggregate by distances"))
     }
 
-    /// REDUCE: one range of all updates to one range of the aggregate; `rows` has at least one row, each as long as `out`.
+    /// REDUCE: one range of all updates to all of `out`, the same range of the aggregate; `rows` has at least one row, as long.
     /// `weights`, one per row, are the host's (numbers of examples); an unweighted rule ignores them.
     /// A coordinate-wise rule must give the same values however the vector is cut into ranges.
     fn reduce(&mut self, _rows: &[&[f32]], _weights: Option<&[f64]>, _out: &mut [f32]) -> Result<()> {

@@ -34,12 +34,13 @@ struct Piece {
     prepare: fn() -> Result<Work>,
 }
 
-const PIECES: [Piece; 7] = [
+const PIECES: [Piece; 8] = [
     Piece { name: "train-2nn", prepare: || train(ModelName::Mlp, 4, 10) },
     // Callgrind takes a minute for what the processor does in twenty milliseconds.
     Piece { name: "train-cnn", prepare: || train(ModelName::Cnn, 1, 4) },
     Piece { name: "train-logistic", prepare: || train(ModelName::Logistic, 4, 10) },
     Piece { name: "evaluate-2nn", prepare: || evaluate(ModelName::Mlp, 60) },
+    Piece { name: "evaluate-logistic", prepare: || evaluate(ModelName::Logistic, 64) },
     Piece { name: "evaluate-cnn", prepare: || evaluate(ModelName::Cnn, 6) },
     Piece { name: "grid-sum", prepare: grid_sum },
     Piece { name: "plugin-weigh", prepare: weigh },

@@ -14,6 +14,7 @@ use super::linear::Backward;
 use super::operands::{Dense, Windows, panels_of_rows};
 use super::patches::{Form, Input};
 use super::pool::Pool;
+use super::pooled::{Geometry, ImageBack, panels_of_channels, rows_of_channels};
 use super::scratch::{Scratch, sized};
 use super::tile::{Added, ByColumns, ByRuns, Fresh, Panels, Place, Target, WIDTH, pieces};
 use crate::registers::Registers;
@@ -116,8 +117,19 @@ impl Conv {
         Windows { image, corners: &self.corners, row, run, first, rows }
     }
 
-    /// From ∂loss/∂y to ∂loss/∂x, unless nobody asks for it, and the update of weight and bias.
+    /// From ∂loss/∂y to ∂loss/∂x, unless nobody asks for it, and the update of weight and bias. On the ring of ∂loss/∂x may stand
+    /// anything.
     pub fn backward(&self, pass: Backward<'_>, choices: &[u8], scratch: &mut Scratch, learner: &mut Learner<'_>) {
+        // Under a pool most slopes are zero. Rows of windows that are no whole panels would need vectors that are cut.
+        if self.pool.window > 1 && self.input.form == Form::Pixels && self.input.run().is_multiple_of(WIDTH) {
+            self.backward_without_zeros(pass, choices, scratch, learner);
+        } else {
+            self.backward_whole(pass, choices, scratch, learner);
+        }
+    }
+
+    /// By products over all slopes.
+    fn backward_whole(&self, pass: Backward<'_>, choices: &[u8], scratch: &mut Scratch, learner: &mut Learner<'_>) {
         let Backward { registers, x, slope_y, mut slope_x, .. } = pass;
         let (taps, pixels, outputs) = (self.input.taps(), self.input.pixels(), self.outputs);
         let Scratch { patches, pixels: out, panels, turned, gradient, bias, .. } = scratch;
@@ -156,6 +168,56 @@ impl Conv {
                 self.slopes_of_image(registers, out, turned, slope_x);
             }
         }
+        learner.learn(self.offset, gradient);
+        learner.learn(self.bias_offset(), bias);
+    }
+
+    /// By the slopes that the pool passed on, to the same bits.
+    fn backward_without_zeros(
+        &self,
+        pass: Backward<'_>,
+        choices: &[u8],
+        scratch: &mut Scratch,
+        learner: &mut Learner<'_>,
+    ) {
+        let Backward { registers, x, slope_y, mut slope_x, .. } = pass;
+        let (taps, outputs) = (self.input.taps(), self.outputs);
+        let Scratch { gradient, kernels, bias, picked, .. } = scratch;
+        let gradient = sized(gradient, taps * outputs);
+        let (kernels, gradients) = sized(kernels, 3 * taps * outputs).split_at_mut(taps * outputs);
+        let (sum, image_gradient) = gradients.split_at_mut(taps * outputs);
+        let (bias, image_bias) = sized(bias, 2 * outputs).split_at_mut(outputs);
+        sum.fill(0.0);
+        bias.fill(0.0);
+        rows_of_channels(&learner.weights[self.offset..][..taps * outputs], taps, kernels);
+        let Input { kernel, channels, .. } = self.input;
+        let geometry = Geometry { kernel, channels, row: self.input.row() };
+        let images = x.chunks_exact(self.input.len()).zip(slope_y.chunks_exact(self.pool.output_len()));
+        for (image, ((x, slope_y), choices)) in images.zip(choices.chunks_exact(self.pool.choices())).enumerate() {
+            // Sums over pixels, then over images: short sums stay exact to the last digits.
+            image_bias.fill(0.0);
+            image_gradient.fill(0.0);
+            registers.dispatch(ImageBack {
+                geometry,
+                pool: &self.pool,
+                x,
+                slope_y,
+                choices,
+                kernels,
+                gradient: image_gradient,
+                slope_x: slope_x.as_deref_mut().map(|slope_x| &mut slope_x[image * x.len()..][..x.len()]),
+                picked: sized(picked, outputs),
+            });
+            registers.run(
+                #[inline(always)]
+                || {
+                    self.pool.bias_backward(slope_y, choices, image_bias);
+                    sum.iter_mut().zip(&*image_gradient).for_each(|(sum, part)| *sum += part);
+                },
+            );
+            bias.iter_mut().zip(&*image_bias).for_each(|(sum, part)| *sum += part);
+        }
+        panels_of_channels(sum, taps, gradient);
         learner.learn(self.offset, gradient);
         learner.learn(self.bias_offset(), bias);
     }
@@ -212,6 +274,58 @@ impl Conv {
                 let to =
                     first * squares * outputs + ((squares - 1 - square) * outputs + column) * lanes + channel - first;
                 turned[to..].iter_mut().step_by(lanes).zip(values).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{all_registers, task};
+    use super::*;
+    use crate::train::sgd::Update;
+
+    /// Odd sides, whose last row or column belongs to no square; outputs that fill no panel; images that follow one another.
+    #[test]
+    fn slopes_that_are_zero_change_no_bit() {
+        const OFFSET: usize = 3;
+        const IMAGES: usize = 3;
+        let value = |i: usize| ((i * 7919 % 1009) as f32 - 504.0) * 1e-3;
+        let cases = [(16, 5, [7, 9], 3, 1, true), (32, 40, [6, 6], 5, 2, true), (16, 16, [4, 5], 1, 0, false)];
+        for (channels, outputs, [height, width], kernel, padding, relu) in cases {
+            let input = Input { channels, height, width, kernel, padding, form: Form::Pixels };
+            let [rows, columns] = input.output_sides();
+            let pool =
+                Pool { channels: outputs, height: rows, width: columns, window: 2, relu, ring: 1, slope_ring: 0 };
+            let conv = Conv::new(input, outputs, pool, OFFSET);
+            let start: Vec<f32> = (0..OFFSET + (input.taps() + 1) * outputs + WIDTH).map(value).collect();
+            let x: Vec<f32> = (0..IMAGES * input.len()).map(|i| value(i * 31 + 5)).collect();
+            let slope_y: Vec<f32> = (0..IMAGES * conv.pool.output_len()).map(|i| value(i * 17 + 1)).collect();
+            let update = Update::new(&task(&start, &[], 1, |task| task.learning_rate = 0.1));
+            let back = |registers: Registers, is_whole: bool| {
+                let (mut scratch, mut weights) = (Scratch::default(), start.clone());
+                let (mut y, mut choices) = (vec![0.0; slope_y.len()], vec![0; IMAGES * conv.pool.choices()]);
+                conv.forward(registers, &weights, &x, &mut y, &mut choices, &mut scratch);
+                let (mut slope_y, mut slope_x) = (slope_y.clone(), vec![0.0; x.len()]);
+                let (velocity, gradient) = (&mut [], &mut []);
+                let mut learner = Learner { registers, update: &update, weights: &mut weights, velocity, gradient };
+                let slope_x_place = Some(&mut slope_x[..]);
+                let pass =
+                    Backward { registers, x: &x, y: &y, slope_y: &mut slope_y, slope_x: slope_x_place, rows: IMAGES };
+                if is_whole {
+                    conv.backward_whole(pass, &choices, &mut scratch, &mut learner);
+                } else {
+                    conv.backward_without_zeros(pass, &choices, &mut scratch, &mut learner);
+                }
+                assert!(weights[OFFSET..weights.len() - WIDTH].iter().zip(&start[OFFSET..]).any(|(a, b)| a != b));
+                let inner = slope_x.chunks_exact(input.len()).flat_map(|image| {
+                    conv.places.iter().flat_map(|&place| image[place as usize..][..channels].to_vec())
+                });
+                inner.chain(weights.iter().copied()).map(f32::to_bits).collect::<Vec<_>>()
+            };
+            let whole = back(Registers::widest(), true);
+            for registers in all_registers() {
+                assert!(back(registers, false) == whole, "{channels} to {outputs} channels, {registers:?}");
             }
         }
     }

@@ -67,7 +67,7 @@ impl Linear {
 
     /// As `forward`, for fewer outputs than a panel has columns, from samples that lie side by side: each has a lane, and the same
     /// sums. Shapes: `x` [samples / 16, inputs, 16], `y` [samples / 16, outputs, 16].
-    pub fn forward_turned(&self, registers: Registers, weights: &[f32], x: &[f32], y: &mut [f32]) {
+    pub fn forward_side_by_side(&self, registers: Registers, weights: &[f32], x: &[f32], y: &mut [f32]) {
         let (inputs, outputs) = (self.inputs, self.outputs);
         let bias = &weights[self.bias_offset()..][..outputs];
         y.chunks_exact_mut(WIDTH).zip(bias.iter().cycle()).for_each(|(y, &bias)| y.fill(bias));

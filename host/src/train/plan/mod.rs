@@ -18,11 +18,12 @@ mod operands;
 mod order;
 mod patches;
 mod pool;
+mod pooled;
 mod scratch;
+mod side_by_side;
 #[cfg(test)]
 pub(super) mod tests;
 mod tile;
-mod turned;
 
 pub use layers::{Layer, Layers, Shape};
 pub use order::Order;
@@ -66,7 +67,7 @@ const EVALUATED_TOGETHER: usize = 60;
 /// The same where blank inputs are left out: a few more are blank in a small batch.
 const EVALUATED_WITHOUT_BLANKS: usize = 20;
 /// The same where samples lie side by side: as many as the lanes of the two panels that a tile may span.
-const EVALUATED_TURNED: usize = 2 * WIDTH;
+const EVALUATED_SIDE_BY_SIDE: usize = 2 * WIDTH;
 const _: () = assert!(WIDTH == AT_A_TIME, "the logits of a panel's samples are a group of rows side by side");
 
 /// That a model made for samples and outputs of these sizes suits the data.
@@ -136,10 +137,10 @@ impl PlanTrainer {
         let shift = if reading == Reading::WithoutBlanks { 0.0 } else { features.shift() };
         let place = self.network.features(rows.len());
         match (reading, features) {
-            (Reading::Turned, Features::U8 { values, scale, .. }) => {
-                turned::gather(registers, values, [rows, next], width, [*scale, shift], place);
+            (Reading::SideBySide, Features::U8 { values, scale, .. }) => {
+                side_by_side::gather(registers, values, [rows, next], width, [*scale, shift], place);
             }
-            (Reading::Turned, Features::F32(_)) => unreachable!("only bytes are turned"),
+            (Reading::SideBySide, Features::F32(_)) => unreachable!("only bytes are transposed"),
             _ => registers.run(
                 #[inline(always)]
                 || features.gather_shifted(rows, next, width, shift, place),
@@ -223,16 +224,18 @@ impl Trainer for PlanTrainer {
         let size = if self.sparse {
             self.network.leave_out_blanks(features.shift(), &self.weights);
             EVALUATED_WITHOUT_BLANKS
-        } else if self.network.gains_from_turning() && matches!(features, Features::U8 { .. }) && list.len() >= WIDTH {
-            self.network.read_turned();
-            EVALUATED_TURNED
+        } else if self.network.gains_side_by_side() && matches!(features, Features::U8 { .. }) && list.len() >= WIDTH {
+            // Fewer samples would leave more lanes idle than outputs do; to transpose floats would cost more than it gains.
+            self.network.read_side_by_side();
+            EVALUATED_SIDE_BY_SIDE
         } else {
             EVALUATED_TOGETHER
         };
         for (batch, rows) in list.chunks(size).enumerate() {
             let next = &list[batch * size + rows.len()..];
             self.forward(part, [rows, next], relabel, Statistics::Running);
-            let (logits, is_turned) = (self.network.logits(rows.len()), self.network.reading() == Reading::Turned);
+            let logits = self.network.logits(rows.len());
+            let side_by_side = self.network.reading() == Reading::SideBySide;
             let mut count = |loss: f64, is_hit: bool| {
                 score.loss_sum += on_grid(loss);
                 score.correct += u64::from(is_hit);
@@ -240,7 +243,7 @@ impl Trainer for PlanTrainer {
             registers.run(
                 #[inline(always)]
                 || {
-                    if is_turned {
+                    if side_by_side {
                         let panels = logits.as_chunks::<WIDTH>().0.chunks_exact(outputs);
                         for (logits, labels) in panels.zip(self.labels.chunks(WIDTH)) {
                             losses_side_by_side(logits, labels, &mut count);

@@ -33,7 +33,7 @@ pub enum Reading {
     /// The same without their shift, which is added to their products; inputs that are blank in all samples are left out.
     WithoutBlanks,
     /// Side by side, [⌈rows / 16⌉, inputs, 16], and so do their logits.
-    Turned,
+    SideBySide,
 }
 
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Network {
     }
 
     /// Whether samples side by side fill registers of which the outputs of the only layer leave lanes idle.
-    pub fn gains_from_turning(&self) -> bool {
+    pub fn gains_side_by_side(&self) -> bool {
         matches!(&self.stages[..], [Stage::Linear(linear)] if linear.outputs < WIDTH)
     }
 
@@ -114,9 +114,9 @@ impl Network {
     }
 
     /// From now on samples are read side by side, and only evaluated.
-    pub fn read_turned(&mut self) {
-        assert!(self.gains_from_turning(), "samples are turned for a narrow linear layer only");
-        self.reading = Reading::Turned;
+    pub fn read_side_by_side(&mut self) {
+        assert!(self.gains_side_by_side(), "samples lie side by side for a narrow linear layer only");
+        self.reading = Reading::SideBySide;
     }
 
     /// From now on features have no shift, `shift` is added to their products, and blank inputs are left out.
@@ -166,13 +166,13 @@ impl Network {
     }
 
     /// Samples that there is room for where a batch of `rows` lies.
-    fn places(&self, rows: usize) -> usize {
-        if self.reading == Reading::Turned { rows.next_multiple_of(WIDTH) } else { rows }
+    fn padded(&self, rows: usize) -> usize {
+        if self.reading == Reading::SideBySide { rows.next_multiple_of(WIDTH) } else { rows }
     }
 
     /// The place of a batch's features, in the shape in which they are read.
     pub fn features(&mut self, rows: usize) -> &mut [f32] {
-        let rows = self.places(rows);
+        let rows = self.padded(rows);
         for (i, stage) in self.stages.iter().enumerate() {
             grow(&mut self.values[i], rows * stage.input_len());
             grow(&mut self.choices[i], rows * stage.choices());
@@ -191,7 +191,7 @@ impl Network {
                 || active.pick(features, rows, inputs),
             );
         }
-        let rows = self.places(rows);
+        let rows = self.padded(rows);
         for (i, stage) in self.stages.iter().enumerate() {
             let (before, after) = self.values.split_at_mut(i + 1);
             let (x, y) = (&before[i][..rows * stage.input_len()], &mut after[0][..rows * stage.output_len()]);
@@ -199,8 +199,8 @@ impl Network {
                 Stage::Linear(linear) if i == 0 && self.reading == Reading::WithoutBlanks => {
                     linear.forward_active(self.registers, weights, &self.active, y, rows);
                 }
-                Stage::Linear(linear) if i == 0 && self.reading == Reading::Turned => {
-                    linear.forward_turned(self.registers, weights, x, y);
+                Stage::Linear(linear) if i == 0 && self.reading == Reading::SideBySide => {
+                    linear.forward_side_by_side(self.registers, weights, x, y);
                 }
                 Stage::Linear(linear) => linear.forward(self.registers, weights, x, y, rows),
                 Stage::Conv(conv) => {
@@ -218,7 +218,7 @@ impl Network {
 
     /// The logits of the last forward pass, [rows, outputs], or [⌈rows / 16⌉, outputs, 16] of samples side by side.
     pub fn logits(&self, rows: usize) -> &[f32] {
-        &self.values[self.stages.len()][..self.places(rows) * self.outputs]
+        &self.values[self.stages.len()][..self.padded(rows) * self.outputs]
     }
 
     /// The logits of the last forward pass [rows, outputs], and the place of their slopes.
@@ -231,7 +231,7 @@ impl Network {
     /// Backward from the slopes that were filled in, each stage's weights learning on the way. Panics if blank inputs are
     /// left out and the weights move by more than the gradient, or if samples are read side by side.
     pub fn backward(&mut self, rows: usize, learner: &mut Learner<'_>) {
-        assert!(self.reading != Reading::Turned, "samples side by side are only evaluated");
+        assert!(self.reading != Reading::SideBySide, "samples side by side are only evaluated");
         for (i, stage) in self.stages.iter().enumerate().rev() {
             let (before, after) = self.slopes.split_at_mut(i + 1);
             if let (0, Reading::WithoutBlanks, Stage::Linear(linear)) = (i, self.reading, stage) {

@@ -65,6 +65,7 @@ impl Pool {
             let source = |place| &pixels[self.source(output, place, 0)..][..self.channels];
             match self.window {
                 1 => self.choose([source(0)], bias, y, choices),
+                // Not `map`, whose closure is a function of its own and would not run in the caller's registers.
                 _ => self.choose([source(0), source(1), source(2), source(3)], bias, y, choices),
             }
         }
@@ -75,17 +76,17 @@ impl Pool {
     fn choose<const N: usize>(&self, candidates: [&[f32]; N], bias: &[f32], y: &mut [f32], choices: &mut [u8]) {
         let whole = self.channels / WIDTH * WIDTH;
         for first in (0..whole).step_by(WIDTH) {
-            self.choose_some::<N, WIDTH>(&candidates, bias, y, choices, first);
+            self.choose_lanes::<N, WIDTH>(&candidates, bias, y, choices, first);
         }
         for first in whole..self.channels {
-            self.choose_some::<N, 1>(&candidates, bias, y, choices, first);
+            self.choose_lanes::<N, 1>(&candidates, bias, y, choices, first);
         }
     }
 
     /// `L` channels of it, from `first` on, in arrays of their own: a compiler that cannot tell whether the slices overlap would
     /// go through them one by one.
     #[inline(always)]
-    fn choose_some<const N: usize, const L: usize>(
+    fn choose_lanes<const N: usize, const L: usize>(
         &self,
         candidates: &[&[f32]; N],
         bias: &[f32],
@@ -139,10 +140,38 @@ impl Pool {
                     *slope = if choice == place as u8 { slope_y } else { 0.0 };
                 }
             }
+        }
+        self.bias_backward(slope_y, choices, bias);
+    }
+
+    /// Adds the slopes of the bias, as [`Pool::backward`] does.
+    #[inline(always)]
+    pub fn bias_backward(&self, slope_y: &[f32], choices: &[u8], bias: &mut [f32]) {
+        for (output, choices) in choices.chunks_exact(self.channels).enumerate() {
+            let slope_y = &slope_y[self.output(output)..][..self.channels];
             for ((bias, &choice), &slope_y) in bias.iter_mut().zip(choices).zip(slope_y) {
                 *bias += if choice == DEAD { 0.0 } else { slope_y };
             }
         }
+    }
+
+    /// What `choices` says where a pixel was chosen in its square.
+    pub fn place(&self, y: usize, x: usize) -> u8 {
+        (y % self.window * self.window + x % self.window) as u8
+    }
+
+    /// Choices and slopes of the channels of the output whose square a pixel is in.
+    #[inline(always)]
+    pub fn choices_and_slopes<'a>(
+        &self,
+        y: usize,
+        x: usize,
+        choices: &'a [u8],
+        slope_y: &'a [f32],
+    ) -> (&'a [u8], &'a [f32]) {
+        let [_, width] = self.output_sides();
+        let output = y / self.window * width + x / self.window;
+        (&choices[output * self.channels..][..self.channels], &slope_y[self.output(output)..][..self.channels])
     }
 
     /// Where the channels of an output begin in `y`.
@@ -180,6 +209,36 @@ mod tests {
         let mut expected = [0.0; 15];
         expected[1] = 4.0;
         assert_eq!((slopes, bias), (expected, [4.25]));
+    }
+
+    /// Channels that go through registers together and those that are left over, against each channel alone.
+    #[test]
+    fn each_of_many_channels_is_pooled_as_if_alone() {
+        let values = [-3.0, -2.0, -2.0, -1.0, -1.0, -0.5, 0.0, 0.5, 1.0, f32::NAN];
+        for (channels, window, relu) in [(16, 2, true), (16, 1, true), (35, 2, true), (35, 2, false), (33, 1, false)] {
+            let pool = Pool { channels, window, relu, ..POOL };
+            let pixel = |i: usize| values[i * 7919 % 1009 % values.len()];
+            let pixels: Vec<f32> = (0..15 * channels).map(pixel).collect();
+            let bias: Vec<f32> = (0..channels).map(|channel| (channel % 3) as f32 - 0.5).collect();
+            let (mut y, mut choices) = (vec![0.0; pool.output_len()], vec![9; pool.choices()]);
+            pool.forward(&pixels, &bias, &mut y, &mut choices);
+            let mut found = [false; 6];
+            for channel in 0..channels {
+                let one = |values: &[f32]| values.iter().skip(channel).step_by(channels).copied().collect::<Vec<f32>>();
+                let alone = Pool { channels: 1, ..pool };
+                let (mut y_alone, mut choices_alone) = (vec![0.0; alone.output_len()], vec![9; alone.choices()]);
+                alone.forward(&one(&pixels), &bias[channel..=channel], &mut y_alone, &mut choices_alone);
+                let equal = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+                assert!(one(&y).iter().zip(&y_alone).all(equal), "channel {channel} of {channels}, window {window}");
+                let choices: Vec<u8> = choices.iter().skip(channel).step_by(channels).copied().collect();
+                assert_eq!(choices, choices_alone, "channel {channel} of {channels}, window {window}");
+                choices.iter().for_each(|&choice| found[usize::from(choice.min(4))] = true);
+                found[5] |= y_alone.iter().any(|y| y.is_nan());
+            }
+            // Each place is chosen somewhere, some values are held back, some are no numbers.
+            let places = window * window;
+            assert!(found[..places].iter().all(|&found| found) && found[4] == relu && found[5], "{found:?}");
+        }
     }
 
     #[test]

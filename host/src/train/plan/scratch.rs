@@ -15,6 +15,10 @@ pub struct Scratch {
     /// Slopes of a band of a linear layer's inputs.
     pub part: Vec<f32>,
     pub gradient: Vec<f32>,
+    /// Kernels of a convolution and two gradients of them, channel by channel.
+    pub kernels: Vec<f32>,
+    /// Channels that have a slope at a pixel, and their slopes.
+    pub picked: Vec<(u32, f32)>,
     pub bias: Vec<f32>,
     /// Sums of a batch, a place for each channel.
     pub sums: Vec<f64>,

@@ -342,16 +342,18 @@ fn a_result_has_the_same_bits_after_another_client_on_another_thread_and_in_anot
 }
 
 /// Lists whose layers are wide and narrow, with panels that are whole, half and less than half full.
-fn lists() -> [(Case, Layers); 5] {
+fn lists() -> [(Case, Layers); 6] {
     let linear = |layers: Layers, outputs| layers.then(Layer::Linear { outputs });
     let hidden = |layers, outputs| linear(layers, outputs).then(Layer::Relu);
     let conv = |layers: Layers, outputs| {
         layers.then(Layer::Conv { outputs, kernel: 5, padding: 2 }).then(Layer::Relu).then(Layer::MaxPool)
     };
     let cnn = conv(conv(Layers::image([1, 9, 9]), 18), 33).then(Layer::Flatten);
+    let panels = conv(conv(Layers::image([1, 9, 9]), 16), 33).then(Layer::Flatten);
     [
         (Case { name: "stack", sample: &[2, 7, 11], classes: 3, ..CASES[5] }, Stack::layers()),
         (Case { name: "cnn", ..CASES[5] }, linear(hidden(cnn, 40), 10)),
+        (Case { name: "cnn of whole panels", ..CASES[5] }, linear(panels, 10)),
         (
             Case { name: "mlp", sample: &[150], classes: 2, ..CASES[5] },
             linear(hidden(hidden(Layers::features(150), 100), 21), 1),
@@ -391,7 +393,7 @@ fn every_width_of_registers_trains_to_the_same_bits() {
 }
 
 /// The machine's own registers, plain scalar code, and what lies between.
-fn all_registers() -> Vec<Registers> {
+pub fn all_registers() -> Vec<Registers> {
     let mut found = vec![Registers::widest(), Registers::Found(pulp::Arch::Scalar)];
     #[cfg(target_arch = "x86_64")]
     found.extend(pulp::x86::V3::try_new().map(Registers::Avx2));

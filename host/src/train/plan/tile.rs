@@ -19,6 +19,9 @@ use std::array::from_fn;
 use std::ops::Range;
 pub use sum::{Added, Continued, Descended, Fresh, Sum};
 
+/// How many segments before its turn the memory is asked for one: as many as its answer takes.
+const AHEAD: usize = 3;
+
 /// Columns of a panel. Whoever holds a right factor leaves as many elements of room behind it.
 pub const WIDTH: usize = 16;
 
@@ -284,6 +287,12 @@ fn tile_of_runs<S: Simd, A: Runs, M: Sum, const R: usize, const V: usize, const 
     let (left, width, mut right) = (part.left, part.width, part.right);
     for segment in 0..left.segments() {
         let length = left.length(segment);
+        if segment + AHEAD < left.segments() {
+            // Each begins elsewhere in memory, which no hardware foresees.
+            for r in 0..R {
+                left.run(row + r, segment + AHEAD).first().into_iter().for_each(prefetch);
+            }
+        }
         // All of one length, told once, so that the compiler need not check each element.
         let runs: [&[f32]; R] = from_fn(|r| &left.run(row + r, segment)[..length]);
         if let Some(meets) = left.meets() {

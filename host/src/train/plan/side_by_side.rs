@@ -1,4 +1,4 @@
-//! Samples side by side: images gathered as the transpose of a batch, of which a narrow layer leaves no lane idle.
+//! Samples side by side: a batch of bytes gathered as its transpose, of which a narrow layer leaves no lane idle.
 //!
 //! A layer of ten outputs fills ten lanes of sixteen. With a sample in each lane, all of them are at work, and what it costs
 //! is this transpose, of bytes before they become floats.
@@ -33,15 +33,15 @@ pub fn gather(
         }
         registers.at_most_avx2().run(
             #[inline(always)]
-            || turn(&samples, [scale, shift], out),
+            || fill(out, &samples, [scale, shift]),
         );
     }
 }
 
-/// One panel from its samples. Loops alone, since what a closure is passed to may be a function of its own, which would not run
+/// Fills one panel from its samples. Loops alone, since what a closure is passed to may be a function of its own, which would not run
 /// in the caller's registers.
 #[inline(always)]
-fn turn(samples: &[&[u8]; WIDTH], [scale, shift]: [f32; 2], panel: &mut [f32]) {
+fn fill(panel: &mut [f32], samples: &[&[u8]; WIDTH], [scale, shift]: [f32; 2]) {
     let mut squares_of: [&[[u8; WIDTH]]; WIDTH] = [&[]; WIDTH];
     for (squares, sample) in squares_of.iter_mut().zip(samples) {
         *squares = sample.as_chunks().0;
@@ -53,7 +53,7 @@ fn turn(samples: &[&[u8]; WIDTH], [scale, shift]: [f32; 2], panel: &mut [f32]) {
         for lane in 0..WIDTH {
             rows[lane] = squares_of[lane][square];
         }
-        for (out, column) in out.as_chunks_mut::<WIDTH>().0.iter_mut().zip(&turned(&rows)) {
+        for (out, column) in out.as_chunks_mut::<WIDTH>().0.iter_mut().zip(&transposed(&rows)) {
             for (out, &byte) in out.iter_mut().zip(column) {
                 *out = f32::from(byte) * scale + shift;
             }
@@ -69,18 +69,18 @@ fn turn(samples: &[&[u8]; WIDTH], [scale, shift]: [f32; 2], panel: &mut [f32]) {
 /// The transpose of sixteen rows of sixteen bytes. Each round zips rows `i` and `i + 8` into rows `2i` and `2i + 1`; after four, the
 /// bytes of a column stand side by side.
 #[inline(always)]
-fn turned(rows: &[[u8; WIDTH]; WIDTH]) -> [[u8; WIDTH]; WIDTH] {
-    let mut turned = *rows;
+fn transposed(rows: &[[u8; WIDTH]; WIDTH]) -> [[u8; WIDTH]; WIDTH] {
+    let mut transposed = *rows;
     for _ in 0..WIDTH.ilog2() {
-        let rows = turned;
+        let rows = transposed;
         for i in 0..HALF {
             for j in 0..WIDTH {
                 let from = &rows[i + j % 2 * HALF];
-                (turned[2 * i][j], turned[2 * i + 1][j]) = (from[j / 2], from[HALF + j / 2]);
+                (transposed[2 * i][j], transposed[2 * i + 1][j]) = (from[j / 2], from[HALF + j / 2]);
             }
         }
     }
-    turned
+    transposed
 }
 
 #[cfg(test)]
