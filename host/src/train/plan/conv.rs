@@ -7,7 +7,8 @@
 //! ```
 //! Where in the flow: a stage of the [`Network`](super::network::Network). One image goes through it at a time. Windows
 //! are read where they lie; only those of the data's own images, whose runs are too short for that, are copied. The
-//! sums over an image's pixels are added up image by image. What it never does: allocate.
+//! sums over an image's pixels are added up image by image. Under a pool the way back leaves out slopes that are zero
+//! ([`pooled`](super::pooled)). What it never does: allocate.
 
 use super::learner::Learner;
 use super::linear::Backward;
