@@ -292,7 +292,12 @@ mod tests {
         const OFFSET: usize = 3;
         const IMAGES: usize = 3;
         let value = |i: usize| ((i * 7919 % 1009) as f32 - 504.0) * 1e-3;
-        let cases = [(16, 5, [7, 9], 3, 1, true), (32, 40, [6, 6], 5, 2, true), (16, 16, [4, 5], 1, 0, false)];
+        let cases = [
+            (16, 5, [7, 9], 3, 1, true),
+            (32, 40, [6, 6], 5, 2, true),
+            (16, 16, [4, 5], 1, 0, false),
+            (16, 20, [8, 7], 3, 0, true),
+        ];
         for (channels, outputs, [height, width], kernel, padding, relu) in cases {
             let input = Input { channels, height, width, kernel, padding, form: Form::Pixels };
             let [rows, columns] = input.output_sides();
@@ -307,7 +312,7 @@ mod tests {
                 let (mut scratch, mut weights) = (Scratch::default(), start.clone());
                 let (mut y, mut choices) = (vec![0.0; slope_y.len()], vec![0; IMAGES * conv.pool.choices()]);
                 conv.forward(registers, &weights, &x, &mut y, &mut choices, &mut scratch);
-                let (mut slope_y, mut slope_x) = (slope_y.clone(), vec![0.0; x.len()]);
+                let (mut slope_y, mut slope_x) = (slope_y.clone(), vec![f32::NAN; x.len()]);
                 let (velocity, gradient) = (&mut [], &mut []);
                 let mut learner = Learner { registers, update: &update, weights: &mut weights, velocity, gradient };
                 let slope_x_place = Some(&mut slope_x[..]);

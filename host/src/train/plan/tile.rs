@@ -19,7 +19,7 @@ use std::array::from_fn;
 use std::ops::Range;
 pub use sum::{Added, Continued, Descended, Fresh, Sum};
 
-/// How many segments before its turn the memory is asked for one: as many as its answer takes.
+/// How many segments before its turn the memory is asked for one; training of the CNN was fastest with about so many.
 const AHEAD: usize = 3;
 
 /// Columns of a panel. Whoever holds a right factor leaves as many elements of room behind it.
