@@ -9,7 +9,8 @@
 //! Pixels and channels come in ascending order, which is that of the whole products, so every sum is theirs, bit for bit, but for
 //! the sign of a zero that underflowed, and unless a factor is infinite or not a number.
 //!
-//! Where in the flow: called by [`Conv`](super::conv::Conv), an image at a time. What it never does: multiply by a slope that the pool held back.
+//! Where in the flow: called by [`Conv`](super::conv::Conv), an image at a time. What it never does: multiply by a slope that
+//! the pool held back.
 
 use super::pool::Pool;
 use super::tile::WIDTH;
