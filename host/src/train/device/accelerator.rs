@@ -83,23 +83,30 @@ impl Accelerator {
         }
     }
 
-    /// The processor and, in a build that reaches GPUs, the first adapter that there is, software or not.
+    /// The processor, and the GPU that [`gpu_for_tests`](Self::gpu_for_tests) finds; where that must be there, the GPU alone, as a
+    /// build without GPUs tests the processor.
+    #[cfg(test)]
+    pub fn all_for_tests(memory_mib: usize) -> Vec<Self> {
+        let processor = (!gpu_is_required()).then(|| Accelerator::processor(memory_mib));
+        processor.into_iter().chain(Accelerator::gpu_for_tests(memory_mib)).collect()
+    }
+
+    /// In a build that reaches GPUs the first adapter that there is, software or not.
     ///
     /// Where a GPU must be there, `COLLA_REQUIRE_GPU` says so and its absence fails.
     #[cfg(test)]
-    pub fn all_for_tests(memory_mib: usize) -> Vec<Self> {
+    pub fn gpu_for_tests(memory_mib: usize) -> Option<Self> {
         let adapter = match Accelerator::open(DeviceChoice::Gpu(Some(0)), memory_mib) {
+            Err(error) if gpu_is_required() => panic!("COLLA_REQUIRE_GPU is set, but {error}"),
             _ if !cfg!(feature = "gpu") => None,
             Ok(adapter) => adapter,
-            Err(error) if std::env::var_os("COLLA_REQUIRE_GPU").is_none() => {
+            Err(error) => {
                 eprintln!("no test on a GPU: {error}");
                 None
             }
-            Err(error) => panic!("COLLA_REQUIRE_GPU is set, but {error}"),
         };
         // Recorded through wgpu too, so that this is tested where there is no CUDA.
-        let adapter = adapter.map(|adapter| Accelerator { replays: records(&adapter.device), ..adapter });
-        std::iter::once(Accelerator::processor(memory_mib)).chain(adapter).collect()
+        adapter.map(|adapter| Accelerator { replays: records(&adapter.device), ..adapter })
     }
 
     /// The device as it names itself, and what it is reached through.
@@ -278,4 +285,9 @@ fn properties(device: &Device) -> Properties {
 #[cfg(not(any(feature = "gpu", feature = "cuda")))]
 fn properties(_device: &Device) -> Properties {
     unreachable!("this build opens no device")
+}
+
+#[cfg(test)]
+fn gpu_is_required() -> bool {
+    std::env::var_os("COLLA_REQUIRE_GPU").is_some()
 }

@@ -196,39 +196,37 @@ fn clients_of_a_stack_train_as_if_alone() {
 #[test]
 #[cfg(feature = "gpu")]
 fn a_repeated_step_is_recorded_and_taken_as_often_as_asked() {
-    for accelerator in accelerators().split_off(1) {
-        assert!(accelerator.replays, "{}", accelerator.name());
-        let (mut sum, mut calls) = (Tensor::<1>::zeros([3], &accelerator.device), 0);
-        // SAFETY: the sum is held here alone and changes in place; nothing else is read.
-        let recorded = unsafe {
-            repeat(&accelerator.device, FEWEST_TO_RECORD, &mut sum, |sum| {
-                calls += 1;
-                sum.inplace(|sum| sum.add_scalar(1.0));
-            })
-        };
-        assert!(recorded, "{}", accelerator.name());
-        let sum = sum.try_into_data().unwrap();
-        assert_eq!(sum.as_slice::<f32>().unwrap(), [FEWEST_TO_RECORD as f32; 3], "{}", accelerator.name());
-        assert!(calls < FEWEST_TO_RECORD, "{}: {calls} calls", accelerator.name());
-    }
+    let Some(accelerator) = Accelerator::gpu_for_tests(256) else { return };
+    assert!(accelerator.replays, "{}", accelerator.name());
+    let (mut sum, mut calls) = (Tensor::<1>::zeros([3], &accelerator.device), 0);
+    // SAFETY: the sum is held here alone and changes in place; nothing else is read.
+    let recorded = unsafe {
+        repeat(&accelerator.device, FEWEST_TO_RECORD, &mut sum, |sum| {
+            calls += 1;
+            sum.inplace(|sum| sum.add_scalar(1.0));
+        })
+    };
+    assert!(recorded, "{}", accelerator.name());
+    let sum = sum.try_into_data().unwrap();
+    assert_eq!(sum.as_slice::<f32>().unwrap(), [FEWEST_TO_RECORD as f32; 3], "{}", accelerator.name());
+    assert!(calls < FEWEST_TO_RECORD, "{}: {calls} calls", accelerator.name());
 }
 
 #[test]
 #[cfg(feature = "gpu")]
 fn recorded_steps_give_the_bits_of_launched_ones_after_a_leaving_too() {
-    for accelerator in accelerators().split_off(1) {
-        let case = &CASES[2];
-        let [model, _] = case.models();
-        let (start, rows) = (model.initial_weights(5).unwrap(), rows());
-        // Windows of 64 steps at most: the last begins when one member has left.
-        let tasks = [100, 70, 3].map(|steps| task(&start, &rows, steps, |task| task.momentum = 0.9));
-        let trained = |replays| {
-            let mut accelerator = accelerator.clone();
-            accelerator.replays = replays;
-            train_stack(&mut *model.stack_trainer(case.data(), &accelerator).unwrap(), &tasks)
-        };
-        assert!(trained(true) == trained(false), "{}, {}", case.name, accelerator.name());
-    }
+    let Some(accelerator) = Accelerator::gpu_for_tests(256) else { return };
+    let case = &CASES[2];
+    let [model, _] = case.models();
+    let (start, rows) = (model.initial_weights(5).unwrap(), rows());
+    // Windows of 64 steps at most: the last begins when one member has left.
+    let tasks = [100, 70, 3].map(|steps| task(&start, &rows, steps, |task| task.momentum = 0.9));
+    let trained = |replays| {
+        let mut accelerator = accelerator.clone();
+        accelerator.replays = replays;
+        train_stack(&mut *model.stack_trainer(case.data(), &accelerator).unwrap(), &tasks)
+    };
+    assert!(trained(true) == trained(false), "{}, {}", case.name, accelerator.name());
 }
 
 /// What descent with momentum changes.
@@ -271,7 +269,7 @@ impl Moving {
 #[cfg(feature = "gpu")]
 fn steps_that_the_device_refuses_to_record_give_the_bits_of_launched_ones() {
     // The processor records nothing, a GPU not this step.
-    for accelerator in accelerators() {
+    for accelerator in [Accelerator::processor(256)].into_iter().chain(Accelerator::gpu_for_tests(256)) {
         let device = &accelerator.device;
         let (mut launched, mut refused) = (Moving::new(device), Moving::new(device));
         (0..FEWEST_TO_RECORD).for_each(|_| launched.step());
@@ -425,20 +423,19 @@ fn training_and_evaluation_keep_to_the_memory_that_they_are_given() {
         let case = Case { name, model, hidden, sample: &[1, 28, 28], classes: 10, sparse: false };
         let (model, data, rows) = (case.models()[0].clone(), case.data(), rows());
         let start = model.initial_weights(5).unwrap();
-        for accelerator in Accelerator::all_for_tests(memory_mib).split_off(1) {
-            let mut stack = model.stack_trainer(data.clone(), &accelerator).unwrap();
-            let clients = stack.capacity(10, true).unwrap();
-            let terms = [Term::ProxToward { mu: 0.5, toward: &start[..] }, Term::ClipGrad { max_norm: 1.0 }];
-            let steps = FEWEST_TO_RECORD as u64;
-            let task = LocalTask { terms: &terms, momentum: 0.9, ..task(&start, &rows, steps, |_| ()) };
-            train_stack(&mut *stack, &vec![task; clients]);
-            let all: Vec<u32> = (0..evaluated).map(|i| i % 100).collect();
-            stack.evaluate(&start, &[(Part::Test, &all)]).unwrap();
-            let usage = accelerator.device.memory_pool_usage().expect("the device counts its buffers");
-            let reserved = usage.bytes_reserved >> 20;
-            println!("{} {clients} clients of {} weights: {reserved} of {memory_mib} MiB", case.name, start.len());
-            assert!(reserved <= memory_mib as u64, "{usage:?}");
-        }
+        let Some(accelerator) = Accelerator::gpu_for_tests(memory_mib) else { continue };
+        let mut stack = model.stack_trainer(data.clone(), &accelerator).unwrap();
+        let clients = stack.capacity(10, true).unwrap();
+        let terms = [Term::ProxToward { mu: 0.5, toward: &start[..] }, Term::ClipGrad { max_norm: 1.0 }];
+        let steps = FEWEST_TO_RECORD as u64;
+        let task = LocalTask { terms: &terms, momentum: 0.9, ..task(&start, &rows, steps, |_| ()) };
+        train_stack(&mut *stack, &vec![task; clients]);
+        let all: Vec<u32> = (0..evaluated).map(|i| i % 100).collect();
+        stack.evaluate(&start, &[(Part::Test, &all)]).unwrap();
+        let usage = accelerator.device.memory_pool_usage().expect("the device counts its buffers");
+        let reserved = usage.bytes_reserved >> 20;
+        println!("{} {clients} clients of {} weights: {reserved} of {memory_mib} MiB", case.name, start.len());
+        assert!(reserved <= memory_mib as u64, "{usage:?}");
     }
 }
 
