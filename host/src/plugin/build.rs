@@ -15,7 +15,7 @@ use std::{env, fs};
 
 /// The target of the WASM form.
 pub const TARGET: &str = "wasm32-unknown-unknown";
-/// The cargo profile of both forms; a project's or the workspace's `Cargo.toml` defines it.
+/// The cargo profile of both forms, but that native libraries are linked without LTO; a project's or the workspace's `Cargo.toml` defines it.
 pub const PROFILE: &str = "plugin";
 
 /// Builds all plugins for WASM and returns the bytes of each.
@@ -45,7 +45,7 @@ pub fn cargo_build(root: &Path, plugins: &BTreeSet<String>, target: &Path, tripl
     command.current_dir(root).args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target-dir"]).arg(target);
     match triple {
         Some(triple) => command.args(["--target", triple]),
-        // What makes a WASM file small would take four fifths of the build, and nobody ships a native one.
+        // It makes a WASM file small, and would take four fifths of the time that all native libraries need.
         None => command.args(["--config", &format!("profile.{PROFILE}.lto=false")]),
     };
     for name in plugins {

@@ -96,10 +96,13 @@ impl Accelerator {
     /// Where a GPU must be there, `COLLA_REQUIRE_GPU` says so and its absence fails.
     #[cfg(test)]
     pub fn gpu_for_tests(memory_mib: usize) -> Option<Self> {
-        let adapter = match Accelerator::open(DeviceChoice::Gpu(Some(0)), memory_mib) {
-            Err(error) if gpu_is_required() => panic!("COLLA_REQUIRE_GPU is set, but {error}"),
-            _ if !cfg!(feature = "gpu") => None,
+        let opened = match Accelerator::open(DeviceChoice::Gpu(Some(0)), memory_mib) {
+            _ if !cfg!(feature = "gpu") => Err(anyhow::anyhow!("this build has no feature `gpu`")),
+            opened => opened,
+        };
+        let adapter = match opened {
             Ok(adapter) => adapter,
+            Err(error) if gpu_is_required() => panic!("COLLA_REQUIRE_GPU is set, but {error}"),
             Err(error) => {
                 eprintln!("no test on a GPU: {error}");
                 None
@@ -226,7 +229,7 @@ fn cuda(index: Option<usize>) -> Result<(Device, &'static str)> {
         (Some(card), _) => Ok((card.clone(), CUDA)),
         (None, Some(index)) if !cards.is_empty() => Err(Fault::new(
             Kind::Config,
-            format!("config `host.device = \"cuda:{index}\"`: the driver shows {} cards, counted from 0", cards.len()),
+            format!("config `host.device = \"cuda:{index}\"`: the driver's last card is `cuda:{}`", cards.len() - 1),
         )),
         (None, _) => {
             Err(Fault::new(Kind::Data, "no CUDA device was found; install NVIDIA's driver, or use `--device cpu`"))
