@@ -15,7 +15,8 @@ use std::{env, fs};
 
 /// The target of the WASM form.
 pub const TARGET: &str = "wasm32-unknown-unknown";
-/// The cargo profile of both forms, but that native libraries are linked without LTO; a project's or the workspace's `Cargo.toml` defines it.
+/// The cargo profile of both forms; a project's or the workspace's `Cargo.toml` defines it. Native libraries are linked
+/// without its LTO.
 pub const PROFILE: &str = "plugin";
 
 /// Builds all plugins for WASM and returns the bytes of each.
