@@ -29,14 +29,14 @@ impl Registers {
         Registers::Found(found)
     }
 
-    /// The same, but AVX2 in the place of AVX-512: for shuffles of bytes, which the compiler turns into scattered stores where
-    /// there are instructions for these, at several times the cost.
-    pub fn at_most_avx2(self) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if let (Registers::Found(Arch::V4(_)), Some(avx2)) = (self, pulp::x86::V3::try_new()) {
-            return Registers::Avx2(avx2);
+    /// AVX2, if these are its registers or wider ones: for shuffles of bytes, which the compiler makes slow code of.
+    #[cfg(target_arch = "x86_64")]
+    pub fn avx2(self) -> Option<pulp::x86::V3> {
+        match self {
+            Registers::Avx2(avx2) => Some(avx2),
+            Registers::Found(Arch::V4(_)) => pulp::x86::V3::try_new(),
+            Registers::Found(_) => None,
         }
-        self
     }
 
     /// Runs `op` in code that was compiled for these registers.

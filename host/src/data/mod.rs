@@ -64,6 +64,22 @@ pub enum Features {
     F32(Vec<f32>),
 }
 
+/// Samples of bytes, one after another, each `width` long; a byte is worth `scale` a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes<'a> {
+    pub values: &'a [u8],
+    pub width: usize,
+    pub scale: f32,
+}
+
+impl<'a> Bytes<'a> {
+    /// One sample.
+    #[inline(always)]
+    pub fn row(&self, row: u32) -> &'a [u8] {
+        &self.values[row as usize * self.width..][..self.width]
+    }
+}
+
 impl Examples {
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -80,7 +96,7 @@ impl Features {
     /// Shapes: `out` has `rows.len() × width` elements; every row index is below the number of rows.
     #[inline(always)]
     pub fn gather(&self, rows: &[u32], width: usize, out: &mut [f32]) {
-        self.gather_shifted(rows, &[], width, self.shift(), out);
+        self.gather_ahead(rows, &[], width, out);
     }
 
     /// What is added to every scaled value: 0 for features that are used as they are.
@@ -91,16 +107,23 @@ impl Features {
         }
     }
 
-    /// As [`gather`](Self::gather), with `shift` in the place of the features' own, if they have one, and while the memory is
-    /// asked for the rows of `next`, which will be gathered after these.
+    /// The bytes, where samples of `width` values are kept as such.
+    pub fn bytes(&self, width: usize) -> Option<Bytes<'_>> {
+        match self {
+            Features::U8 { values, scale, .. } => Some(Bytes { values, width, scale: *scale }),
+            Features::F32(_) => None,
+        }
+    }
+
+    /// As [`gather`](Self::gather), while the memory is asked for the rows of `next`, which will be gathered after these.
     ///
     /// Inlined, so that a caller who knows the processor gets it in that processor's registers.
     #[inline(always)]
-    pub fn gather_shifted(&self, rows: &[u32], next: &[u32], width: usize, shift: f32, out: &mut [f32]) {
+    pub fn gather_ahead(&self, rows: &[u32], next: &[u32], width: usize, out: &mut [f32]) {
         debug_assert_eq!(out.len(), rows.len() * width);
         let range = |row: u32| row as usize * width..(row as usize + 1) * width;
         match self {
-            Features::U8 { values, scale, .. } => {
+            Features::U8 { values, scale, shift } => {
                 let mut ahead = rows.iter().chain(next).skip(AHEAD);
                 for (&row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
                     if let Some(&row) = ahead.next() {

@@ -3,7 +3,7 @@
 /// Of a plan: its own products, whose sums have one fixed order on every processor. The number changes when that order,
 /// or anything else that a weight depends on, does.
 pub fn plan() -> String {
-    "plan, ordered fma 2".to_owned()
+    "plan, ordered fma 3".to_owned()
 }
 
 /// Of a Burn module: the backend, and the widest vectors that its products choose, e.g. `burn-flex avx512f`.

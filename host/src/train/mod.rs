@@ -233,7 +233,7 @@ pub trait Model: Send + Sync {
 
     fn layout(&self) -> &Layout;
 
-    /// What its trainers compute with, e.g. `plan, ordered fma 2`: across machines, results agree where this does.
+    /// What its trainers compute with, e.g. `plan, ordered fma 3`: across machines, results agree where this does.
     fn kernel(&self) -> String;
 
     /// The weights before round 1, P.

@@ -150,7 +150,7 @@ mod tests {
     fn the_kernel_says_what_trains() {
         let (settings, data) = (settings(ModelName::Mlp, &[5]), data(&[4], 3));
         let kernels = [model_from_config, model_through_burn].map(|make| make(&settings, &data).unwrap().kernel());
-        assert!(kernels[0] == "plan, ordered fma 2" && kernels[1].starts_with("burn-flex "), "{kernels:?}");
+        assert!(kernels[0] == "plan, ordered fma 3" && kernels[1].starts_with("burn-flex "), "{kernels:?}");
     }
 
     #[test]

@@ -14,10 +14,12 @@
 //! by the gradient alone. What it never does: approximate. Without a shift every sum is the dense one, bit for bit, as a
 //! product with zero adds nothing; with one it is another order of the same sum.
 
+use super::marked::Marked;
 use super::operands::{Dense, Picked};
 use super::scratch::sized;
 use super::tile::WIDTH;
-use crate::data::Features;
+use crate::data::{Bytes, Features};
+use crate::prefetch::prefetch_all;
 use std::ops::Range;
 
 /// Values that are copied at a time: more than a run of active inputs may need, so there is room behind the last.
@@ -35,8 +37,8 @@ const STEPS_BETWEEN_SUMS: u32 = 256;
 pub struct Active {
     /// `c`.
     shift: f32,
-    /// Ascending.
-    inputs: Vec<u32>,
+    marks: Vec<u8>,
+    inputs: Marked,
     /// Where each of them begins in a whole panel.
     places: Vec<u32>,
     /// First input, first place among the active ones and length of each run of neighbours.
@@ -51,7 +53,8 @@ pub struct Active {
     total: Vec<f64>,
     /// Steps since `total` was summed.
     steps: u32,
-    marks: Vec<u32>,
+    /// The last sample of the data, and room behind it.
+    padded: Vec<u8>,
 }
 
 /// Whether most batches of this data leave enough inputs blank.
@@ -62,31 +65,44 @@ pub fn pays(features: &Features, rows: usize, width: usize) -> bool {
     let mut found = 0;
     for batch in 0..batches {
         let rows: Vec<u32> = (batch * BATCH..(batch + 1) * BATCH).map(|row| row as u32).collect();
-        features.gather_shifted(&rows, &[], width, 0.0, &mut values[..BATCH * width]);
-        active.pick(&values, BATCH, width);
+        match features.bytes(width) {
+            Some(bytes) => active.pick_bytes(bytes, [&rows, &[]]),
+            None => {
+                features.gather(&rows, width, &mut values[..BATCH * width]);
+                active.pick(&values, BATCH, width);
+            }
+        }
         found += active.len();
     }
     batches > 0 && found as f64 <= WORTH * (batches * width) as f64
 }
 
 impl Active {
-    /// Begins with a weight in panels, [inputs, outputs], for samples shifted by `shift`.
+    /// Takes in a weight in panels, [inputs, outputs]. `shifted`: whether its samples may have a shift.
     #[inline(always)]
-    pub fn begin(&mut self, shift: f32, weight: &[f32], outputs: usize) {
-        self.shift = shift;
+    pub fn begin(&mut self, shifted: bool, weight: &[f32], outputs: usize) {
         self.common.clear();
         self.common.resize(outputs, 0.0);
-        self.sum(weight);
+        self.total.clear();
+        self.total.resize(outputs, 0.0);
+        if shifted {
+            self.sum(weight);
+        }
+    }
+
+    /// Goes on with samples shifted by `shift`.
+    pub fn shift_by(&mut self, shift: f32) {
+        self.shift = shift;
     }
 
     /// How many.
     pub fn len(&self) -> usize {
-        self.inputs.len()
+        self.inputs.indices().len()
     }
 
     /// Those of some, ascending.
     pub fn inputs(&self, range: Range<usize>) -> &[u32] {
-        &self.inputs[range]
+        &self.inputs.indices()[range]
     }
 
     /// Where their rows begin in a panel that is whole.
@@ -96,7 +112,7 @@ impl Active {
 
     /// Some columns of the batch, each with the row of the weight that it meets.
     pub fn columns(&self, range: Range<usize>) -> Picked<'_> {
-        Picked { values: &self.values[range.start..], stride: self.len(), meets: &self.inputs[range] }
+        Picked { values: &self.values[range.start..], stride: self.len(), meets: &self.inputs.indices()[range] }
     }
 
     /// Some columns of the batch, `rows` long.
@@ -106,45 +122,92 @@ impl Active {
 
     /// Finds the active inputs of a batch. Shapes: `p` [rows, width], and `ROOM`.
     ///
-    /// Inlined, so that a caller who knows the processor gets it in that processor's registers.
+    /// Inlined, as the others are, so that a caller who knows the processor gets it in that processor's registers.
     #[inline(always)]
     pub fn pick(&mut self, p: &[f32], rows: usize, width: usize) {
         let marks = sized(&mut self.marks, width);
         marks.fill(0);
         for row in p[..rows * width].chunks_exact(width) {
-            // Zero has a sign, which does not count.
-            marks.iter_mut().zip(row).for_each(|(mark, value)| *mark |= value.to_bits() << 1);
+            marks.iter_mut().zip(row).for_each(|(mark, &value)| *mark |= u8::from(value != 0.0));
         }
-        let inputs = sized(&mut self.inputs, width);
-        let mut count = 0;
-        for (input, &mark) in marks.iter().enumerate() {
-            inputs[count.min(width - 1)] = input as u32;
-            count += usize::from(mark != 0);
+        self.find(rows, width);
+        for row in 0..rows {
+            self.copy(row, &p[row * width..], |value| value);
         }
-        self.inputs.truncate(count);
+        self.sum_rows(rows);
+    }
+
+    /// The same for samples of bytes, which are read where they lie. The memory is asked for those of `next`.
+    #[inline(always)]
+    pub fn pick_bytes(&mut self, bytes: Bytes<'_>, [rows, next]: [&[u32]; 2]) {
+        let Bytes { values, width, scale } = bytes;
+        let marks = sized(&mut self.marks, width);
+        marks.fill(0);
+        for &row in rows {
+            marks.iter_mut().zip(bytes.row(row)).for_each(|(mark, &value)| *mark |= value);
+        }
+        self.find(rows.len(), width);
+        let mut padded = std::mem::take(&mut self.padded);
+        for (at, &row) in rows.iter().enumerate() {
+            if let Some(&row) = next.get(at) {
+                prefetch_all(bytes.row(row));
+            }
+            let mut from = &values[row as usize * width..];
+            if from.len() < width + ROOM {
+                padded.clear();
+                padded.extend_from_slice(bytes.row(row));
+                padded.resize(width + ROOM, 0);
+                from = &padded;
+            }
+            self.copy(at, from, |value| f32::from(value) * scale);
+        }
+        self.padded = padded;
+        self.sum_rows(rows.len());
+    }
+
+    /// Lists what is marked, and makes room for it.
+    #[inline(always)]
+    fn find(&mut self, rows: usize, width: usize) {
+        self.inputs.list(&self.marks[..width]);
+        let inputs = self.inputs.indices();
         self.places.clear();
-        self.places.extend(self.inputs.iter().map(|input| input * WIDTH as u32));
+        self.places.extend(inputs.iter().map(|input| input * WIDTH as u32));
         self.runs.clear();
-        for (place, &input) in self.inputs.iter().enumerate() {
-            match self.runs.last_mut() {
-                Some([first, _, length]) if *first + *length == input as usize => *length += 1,
-                _ => self.runs.push([input as usize, place, 1]),
+        let mut begin = 0;
+        for end in 1..=inputs.len() {
+            if inputs.get(end) != Some(&(inputs[end - 1] + 1)) {
+                self.runs.push([inputs[begin] as usize, begin, end - begin]);
+                begin = end;
             }
         }
-        let values = sized(&mut self.values, rows * count + ROOM);
-        for row in 0..rows {
-            let (from, to) = (&p[row * width..], &mut values[row * count..]);
-            for &[input, place, length] in &self.runs {
-                for at in (0..length).step_by(ROOM) {
-                    // What is too much, the next run or row writes over.
-                    to[place + at..][..ROOM].copy_from_slice(&from[input + at..][..ROOM]);
+        sized(&mut self.values, rows * inputs.len() + ROOM);
+    }
+
+    /// Copies what is active of a row. Shapes: `from` at least `ROOM` longer than a sample.
+    #[inline(always)]
+    fn copy<T: Copy>(&mut self, row: usize, from: &[T], value_of: impl Fn(T) -> f32) {
+        let to = &mut self.values[row * self.inputs.indices().len()..];
+        for &[input, place, length] in &self.runs {
+            for at in (0..length).step_by(ROOM) {
+                // What is too much, the next run or row writes over.
+                let (from, to) = (&from[input + at..][..ROOM], &mut to[place + at..][..ROOM]);
+                for i in 0..ROOM {
+                    to[i] = value_of(from[i]);
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn sum_rows(&mut self, rows: usize) {
         self.row_sums.clear();
-        if self.shift != 0.0 {
-            let sum = |row: usize| sum(&values[row * count..][..count]);
-            self.row_sums.extend((0..rows).map(sum));
+        if self.shift == 0.0 {
+            return;
+        }
+        let count = self.len();
+        // A loop, since what `map` calls is a function of its own and would not run in these registers.
+        for row in 0..rows {
+            self.row_sums.push(sum(&self.values[row * count..][..count]));
         }
     }
 
@@ -201,11 +264,7 @@ impl Active {
     #[inline(always)]
     fn sum(&mut self, weight: &[f32]) {
         self.steps = 0;
-        self.total.clear();
-        self.total.resize(self.common.len(), 0.0);
-        if self.shift == 0.0 {
-            return;
-        }
+        self.total.fill(0.0);
         let inputs = weight.len() / self.total.len();
         for (panel, total) in weight.chunks(inputs * WIDTH).zip(self.total.chunks_mut(WIDTH)) {
             for row in panel.chunks_exact(total.len()) {

@@ -7,6 +7,7 @@ use super::active::Active;
 use super::learner::Learner;
 use super::operands::{Dense, RowsOfPanels, panels_of, transposed_panels};
 use super::scratch::{Scratch, sized};
+use super::side_by_side::SideBySide;
 use super::tile::{ByColumns, ByRuns, Continued, Descended, Fresh, Panels, Place, Runs, Target, WIDTH, pieces};
 use crate::registers::Registers;
 use std::ops::Range;
@@ -37,13 +38,18 @@ impl Linear {
         &weights[self.offset..self.bias_offset()]
     }
 
+    /// The bias, of the weights of all layers.
+    pub fn bias<'w>(&self, weights: &'w [f32]) -> &'w [f32] {
+        &weights[self.bias_offset()..][..self.outputs]
+    }
+
     pub fn weight_mut<'w>(&self, weights: &'w mut [f32]) -> &'w mut [f32] {
         &mut weights[self.offset..self.bias_offset()]
     }
 
     /// Shapes: `x` [rows, inputs], `y` [rows, outputs]; `weights` with a panel's width of room at their end.
     pub fn forward(&self, registers: Registers, weights: &[f32], x: &[f32], y: &mut [f32], rows: usize) {
-        let (inputs, bias) = (self.inputs, &weights[self.bias_offset()..][..self.outputs]);
+        let (inputs, bias) = (self.inputs, self.bias(weights));
         y.chunks_exact_mut(self.outputs).for_each(|row| row.copy_from_slice(bias));
         for block in self.blocks(inputs) {
             let left = Dense { values: &x[block.start..], stride: inputs, length: block.len() };
@@ -54,7 +60,7 @@ impl Linear {
 
     /// As `forward`, from the active inputs of a batch.
     pub fn forward_active(&self, registers: Registers, weights: &[f32], x: &Active, y: &mut [f32], rows: usize) {
-        let bias = &weights[self.bias_offset()..][..self.outputs];
+        let bias = self.bias(weights);
         registers.run(
             #[inline(always)]
             || x.begin_sums(self.inputs, bias, y),
@@ -65,17 +71,10 @@ impl Linear {
         self.rectify(registers, y);
     }
 
-    /// As `forward`, for fewer outputs than a panel has columns, from samples that lie side by side: each has a lane, and the same
-    /// sums. Shapes: `x` [samples / 16, inputs, 16], `y` [samples / 16, outputs, 16].
-    pub fn forward_side_by_side(&self, registers: Registers, weights: &[f32], x: &[f32], y: &mut [f32]) {
-        let (inputs, outputs) = (self.inputs, self.outputs);
-        let bias = &weights[self.bias_offset()..][..outputs];
-        y.chunks_exact_mut(WIDTH).zip(bias.iter().cycle()).for_each(|(y, &bias)| y.fill(bias));
-        let left = Dense { values: self.weight(weights), stride: outputs, length: inputs };
-        let right = Panels { values: x, depth: inputs, first: 0, columns: x.len() / inputs };
-        let (place, panel_stride) = (Place::Stride(WIDTH), outputs * WIDTH);
-        let target = Target { values: &mut *y, place, panel_stride, overlapping: false };
-        registers.dispatch(ByColumns { left, rows: outputs, right, target, sum: Continued });
+    /// As `forward`, for fewer outputs than a panel has columns, from samples that lie side by side: each has a lane.
+    /// Shapes: `y` [outputs, 16].
+    pub fn forward_side_by_side(&self, registers: Registers, weights: &[f32], x: &SideBySide, y: &mut [f32]) {
+        registers.dispatch(x.product(self.weight(weights), y));
         self.rectify(registers, y);
     }
 

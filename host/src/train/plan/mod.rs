@@ -12,6 +12,7 @@ mod conv;
 mod layers;
 mod learner;
 mod linear;
+mod marked;
 mod network;
 mod norm;
 mod operands;
@@ -21,6 +22,7 @@ mod pool;
 mod pooled;
 mod scratch;
 mod side_by_side;
+mod squares;
 #[cfg(test)]
 pub(super) mod tests;
 mod tile;
@@ -59,6 +61,8 @@ pub struct PlanTrainer {
     labels: Vec<u32>,
     /// Whether enough inputs are blank in whole batches of this data, and the first layer gains from leaving them out.
     sparse: bool,
+    /// Whether a part of this data is shifted.
+    shifted: bool,
 }
 
 /// Samples that are evaluated together, on which no sample's logits depend: a multiple of every tile's height, and so few that
@@ -66,8 +70,6 @@ pub struct PlanTrainer {
 const EVALUATED_TOGETHER: usize = 60;
 /// The same where blank inputs are left out: a few more are blank in a small batch.
 const EVALUATED_WITHOUT_BLANKS: usize = 20;
-/// The same where samples lie side by side: as many as the lanes of the two panels that a tile may span.
-const EVALUATED_SIDE_BY_SIDE: usize = 2 * WIDTH;
 const _: () = assert!(WIDTH == AT_A_TIME, "the logits of a panel's samples are a group of rows side by side");
 
 /// That a model made for samples and outputs of these sizes suits the data.
@@ -89,9 +91,11 @@ impl PlanTrainer {
         let network = Network::new(layers);
         check_data([network.inputs(), network.outputs()], &data)?;
         let sparse = network.gains_from_blanks() && active::pays(&data.train.features, data.train.len(), data.width());
+        let shifted = [&data.train, &data.test].iter().any(|examples| examples.features.shift() != 0.0);
         Ok(PlanTrainer {
             network,
             sparse,
+            shifted,
             data,
             weights: vec![0.0; layout.len() + WIDTH],
             received: Vec::with_capacity(layout.len()),
@@ -134,17 +138,22 @@ impl PlanTrainer {
         self.labels.extend(rows.iter().map(|&row| taken_for(examples.labels[row as usize], relabel)));
         let (registers, width) = (self.network.registers, self.data.width());
         let (features, reading) = (&examples.features, self.network.reading());
-        let shift = if reading == Reading::WithoutBlanks { 0.0 } else { features.shift() };
-        let place = self.network.features(rows.len());
-        match (reading, features) {
-            (Reading::SideBySide, Features::U8 { values, scale, .. }) => {
-                side_by_side::gather(registers, values, [rows, next], width, [*scale, shift], place);
+        match (reading, features.bytes(width)) {
+            (Reading::SideBySide, bytes) => {
+                let bytes = bytes.expect("only bytes are transposed");
+                return self.network.forward_side_by_side(&self.weights, bytes, rows);
             }
-            (Reading::SideBySide, Features::F32(_)) => unreachable!("only bytes are transposed"),
-            _ => registers.run(
-                #[inline(always)]
-                || features.gather_shifted(rows, next, width, shift, place),
-            ),
+            (Reading::WithoutBlanks, Some(bytes)) => self.network.pick_bytes(bytes, [rows, next]),
+            (Reading::WithoutBlanks | Reading::Plain, _) => {
+                let place = self.network.features(rows.len());
+                registers.run(
+                    #[inline(always)]
+                    || features.gather_ahead(rows, next, width, place),
+                );
+                if reading == Reading::WithoutBlanks {
+                    self.network.pick(rows.len());
+                }
+            }
         }
         self.network.forward(&self.weights, rows.len(), statistics);
     }
@@ -194,7 +203,8 @@ impl Trainer for PlanTrainer {
             self.gradient.resize(self.len(), 0.0);
         }
         if self.sparse && update.plain_rate().is_some() {
-            self.network.leave_out_blanks(self.data.train.features.shift(), &self.weights);
+            self.network.begin(self.shifted, &self.weights);
+            self.network.leave_out_blanks(self.data.train.features.shift());
         }
         let mut batches = Batches::new(task.order, task.rows, task.batch_size);
         let mut report = LocalReport::default();
@@ -214,6 +224,9 @@ impl Trainer for PlanTrainer {
 
     fn receive(&mut self, weights: &[f32]) -> Result<()> {
         self.load(weights);
+        if self.sparse || self.network.gains_side_by_side() {
+            self.network.begin(self.shifted, &self.weights);
+        }
         Ok(())
     }
 
@@ -222,12 +235,12 @@ impl Trainer for PlanTrainer {
         let mut score = Score::default();
         let features = &self.data.part(part).features;
         let size = if self.sparse {
-            self.network.leave_out_blanks(features.shift(), &self.weights);
+            self.network.leave_out_blanks(features.shift());
             EVALUATED_WITHOUT_BLANKS
-        } else if self.network.gains_side_by_side() && matches!(features, Features::U8 { .. }) && list.len() >= WIDTH {
-            // Fewer samples would leave more lanes idle than outputs do; to transpose floats would cost more than it gains.
-            self.network.read_side_by_side();
-            EVALUATED_SIDE_BY_SIDE
+        } else if self.network.gains_side_by_side() && matches!(features, Features::U8 { .. }) {
+            // To transpose floats would cost more than it gains.
+            self.network.read_side_by_side(features.shift(), &self.weights);
+            WIDTH
         } else {
             EVALUATED_TOGETHER
         };
@@ -244,10 +257,7 @@ impl Trainer for PlanTrainer {
                 #[inline(always)]
                 || {
                     if side_by_side {
-                        let panels = logits.as_chunks::<WIDTH>().0.chunks_exact(outputs);
-                        for (logits, labels) in panels.zip(self.labels.chunks(WIDTH)) {
-                            losses_side_by_side(logits, labels, &mut count);
-                        }
+                        losses_side_by_side(logits.as_chunks::<WIDTH>().0, &self.labels, &mut count);
                     } else {
                         for (logits, &label) in logits.chunks_exact(outputs).zip(&self.labels) {
                             count(row_loss(logits, label, None), is_hit(logits, label));

@@ -12,8 +12,10 @@ use super::norm::{Forward, Norm, Statistics, Trace};
 use super::order::Order;
 use super::patches::{Form, Input};
 use super::pool::Pool;
-use super::scratch::Scratch;
+use super::scratch::{Scratch, sized};
+use super::side_by_side::SideBySide;
 use super::tile::WIDTH;
+use crate::data::Bytes;
 use crate::registers::Registers;
 use std::ops::Range;
 
@@ -32,7 +34,7 @@ pub enum Reading {
     Plain,
     /// The same without their shift, which is added to their products; inputs that are blank in all samples are left out.
     WithoutBlanks,
-    /// Side by side, [⌈rows / 16⌉, inputs, 16], and so do their logits.
+    /// Side by side without their shift, as [`SideBySide`] has them; logits lie [outputs, 16].
     SideBySide,
 }
 
@@ -57,6 +59,8 @@ pub struct Network {
     traces: Vec<Trace>,
     /// What the first stage reads while blank inputs are left out.
     active: Active,
+    /// What it reads while samples lie side by side.
+    side_by_side: SideBySide,
     reading: Reading,
     scratch: Scratch,
 }
@@ -81,6 +85,7 @@ impl Network {
             values: vec![Vec::new(); buffers],
             slopes: vec![Vec::new(); buffers],
             active: Active::default(),
+            side_by_side: SideBySide::default(),
             reading: Reading::Plain,
             scratch: Scratch::default(),
         }
@@ -113,22 +118,35 @@ impl Network {
         self.reading
     }
 
-    /// From now on samples are read side by side, and only evaluated.
-    pub fn read_side_by_side(&mut self) {
-        assert!(self.gains_side_by_side(), "samples lie side by side for a narrow linear layer only");
+    /// Takes in what leaving out blank inputs needs to know of the weights. `shifted`: whether samples may have a shift.
+    pub fn begin(&mut self, shifted: bool, weights: &[f32]) {
+        let [Stage::Linear(first), ..] = &self.stages[..] else {
+            panic!("blank inputs are left out of a linear layer only");
+        };
+        let (narrow, weight, outputs) = (self.gains_side_by_side(), first.weight(weights), first.outputs);
+        let (active, side_by_side) = (&mut self.active, &mut self.side_by_side);
+        self.registers.run(
+            #[inline(always)]
+            || match narrow {
+                true => side_by_side.sum(weight, outputs),
+                false => active.begin(shifted, weight, outputs),
+            },
+        );
+    }
+
+    /// From now on samples are read side by side, at most sixteen at a time, and only evaluated. They have no shift, `shift` is added
+    /// to their products. `weights`: those that were taken in last.
+    pub fn read_side_by_side(&mut self, shift: f32, weights: &[f32]) {
+        let [Stage::Linear(only)] = &self.stages[..] else {
+            panic!("samples lie side by side for a narrow linear layer only");
+        };
+        self.side_by_side.begin(shift, only.bias(weights));
         self.reading = Reading::SideBySide;
     }
 
     /// From now on features have no shift, `shift` is added to their products, and blank inputs are left out.
-    pub fn leave_out_blanks(&mut self, shift: f32, weights: &[f32]) {
-        let [Stage::Linear(first), ..] = &self.stages[..] else {
-            panic!("blank inputs are left out of a linear layer only");
-        };
-        let (active, weight, outputs) = (&mut self.active, first.weight(weights), first.outputs);
-        self.registers.run(
-            #[inline(always)]
-            || active.begin(shift, weight, outputs),
-        );
+    pub fn leave_out_blanks(&mut self, shift: f32) {
+        self.active.shift_by(shift);
         self.reading = Reading::WithoutBlanks;
     }
 
@@ -165,43 +183,46 @@ impl Network {
         }
     }
 
-    /// Samples that there is room for where a batch of `rows` lies.
-    fn padded(&self, rows: usize) -> usize {
-        if self.reading == Reading::SideBySide { rows.next_multiple_of(WIDTH) } else { rows }
-    }
-
     /// The place of a batch's features, in the shape in which they are read.
     pub fn features(&mut self, rows: usize) -> &mut [f32] {
-        let rows = self.padded(rows);
-        for (i, stage) in self.stages.iter().enumerate() {
-            grow(&mut self.values[i], rows * stage.input_len());
-            grow(&mut self.choices[i], rows * stage.choices());
-        }
-        grow(&mut self.values[self.stages.len()], rows * self.outputs);
         grow(&mut self.values[0], rows * self.inputs + ROOM);
         &mut self.values[0][..rows * self.inputs]
     }
 
-    /// From the features that were filled in to logits. Shapes: `weights` with a panel's width of room at their end.
+    /// Finds the active inputs of the features that were filled in.
+    pub fn pick(&mut self, rows: usize) {
+        let (active, features, inputs) = (&mut self.active, &self.values[0], self.inputs);
+        self.registers.run(
+            #[inline(always)]
+            || active.pick(features, rows, inputs),
+        );
+    }
+
+    /// The same of samples of bytes. `rows`: the batch, and some that will follow.
+    pub fn pick_bytes(&mut self, bytes: Bytes<'_>, rows: [&[u32]; 2]) {
+        let active = &mut self.active;
+        self.registers.run(
+            #[inline(always)]
+            || active.pick_bytes(bytes, rows),
+        );
+    }
+
+    /// From the features that were filled in, or the active ones that were found, to logits. Shapes: `weights` with a panel's width of
+    /// room at their end.
     pub fn forward(&mut self, weights: &[f32], rows: usize, statistics: Statistics) {
-        if self.reading == Reading::WithoutBlanks {
-            let (active, features, inputs) = (&mut self.active, &self.values[0], self.inputs);
-            self.registers.run(
-                #[inline(always)]
-                || active.pick(features, rows, inputs),
-            );
+        for (i, stage) in self.stages.iter().enumerate() {
+            grow(&mut self.values[i + 1], rows * stage.output_len());
+            grow(&mut self.choices[i], rows * stage.choices());
         }
-        let rows = self.padded(rows);
         for (i, stage) in self.stages.iter().enumerate() {
             let (before, after) = self.values.split_at_mut(i + 1);
-            let (x, y) = (&before[i][..rows * stage.input_len()], &mut after[0][..rows * stage.output_len()]);
+            let y = &mut after[0][..rows * stage.output_len()];
+            if let (0, Reading::WithoutBlanks, Stage::Linear(linear)) = (i, self.reading, stage) {
+                linear.forward_active(self.registers, weights, &self.active, y, rows);
+                continue;
+            }
+            let x = &before[i][..rows * stage.input_len()];
             match stage {
-                Stage::Linear(linear) if i == 0 && self.reading == Reading::WithoutBlanks => {
-                    linear.forward_active(self.registers, weights, &self.active, y, rows);
-                }
-                Stage::Linear(linear) if i == 0 && self.reading == Reading::SideBySide => {
-                    linear.forward_side_by_side(self.registers, weights, x, y);
-                }
                 Stage::Linear(linear) => linear.forward(self.registers, weights, x, y, rows),
                 Stage::Conv(conv) => {
                     let choices = &mut self.choices[i][..rows * stage.choices()];
@@ -216,9 +237,20 @@ impl Network {
         }
     }
 
-    /// The logits of the last forward pass, [rows, outputs], or [⌈rows / 16⌉, outputs, 16] of samples side by side.
+    /// From samples that are read side by side to logits. `rows`: at most sixteen.
+    pub fn forward_side_by_side(&mut self, weights: &[f32], bytes: Bytes<'_>, rows: &[u32]) {
+        let [Stage::Linear(only)] = &self.stages[..] else {
+            panic!("samples lie side by side for a narrow linear layer only");
+        };
+        self.side_by_side.pick(self.registers, bytes, rows);
+        let logits = sized(&mut self.values[1], self.outputs * WIDTH);
+        only.forward_side_by_side(self.registers, weights, &self.side_by_side, logits);
+    }
+
+    /// The logits of the last forward pass, [rows, outputs], or [outputs, 16] of samples side by side.
     pub fn logits(&self, rows: usize) -> &[f32] {
-        &self.values[self.stages.len()][..self.padded(rows) * self.outputs]
+        let rows = if self.reading == Reading::SideBySide { WIDTH } else { rows };
+        &self.values[self.stages.len()][..rows * self.outputs]
     }
 
     /// The logits of the last forward pass [rows, outputs], and the place of their slopes.

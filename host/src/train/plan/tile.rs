@@ -204,7 +204,7 @@ macro_rules! product {
 
 /// Rows that are cut into tiles of one height, and that height, for as many tiles as `most` rows of each ask for: two
 /// heights that differ by one, since the more sums there are, the better they hide the latency of a multiply-add.
-fn runs_of_tiles(rows: usize, most: usize) -> impl Iterator<Item = (Range<usize>, usize)> + Clone {
+pub fn runs_of_tiles(rows: usize, most: usize) -> impl Iterator<Item = (Range<usize>, usize)> + Clone {
     let tiles = rows.div_ceil(most).max(1);
     let (height, higher) = (rows / tiles, rows % tiles);
     let split = higher * (height + 1);

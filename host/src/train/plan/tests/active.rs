@@ -119,6 +119,27 @@ fn a_client_is_the_same_after_one_whose_steps_read_all_inputs() {
 }
 
 #[test]
+fn bytes_are_picked_where_they_lie_as_floats_are_from_a_batch() {
+    let data = data(0.0);
+    let (features, width, last) = (&data.train.features, data.width(), data.train.len() as u32 - 1);
+    let bytes = features.bytes(width).unwrap();
+    // Behind the last sample there is nothing that could be read with it.
+    for rows in [&[3, last, 0][..], &[last], &[1, 2, 3, 4, 5, 6, 7]] {
+        let [mut ours, mut theirs] = [active::Active::default(), active::Active::default()];
+        let mut values = vec![0.0; rows.len() * width + active::ROOM];
+        features.gather(rows, width, &mut values[..rows.len() * width]);
+        theirs.pick(&values, rows.len(), width);
+        ours.pick_bytes(bytes, [rows, &[last]]);
+        let [ours, theirs] = [&ours, &theirs].map(|active| {
+            let columns = active.columns(0..active.len());
+            (columns.meets.to_vec(), bits(&columns.values[..rows.len() * active.len()]))
+        });
+        assert!(!ours.0.is_empty() && ours.0.len() < width);
+        assert_eq!(ours, theirs);
+    }
+}
+
+#[test]
 fn data_without_blanks_is_read_whole() {
     let dense = super::CASES[2].data();
     assert!(!active::pays(&dense.train.features, dense.train.len(), dense.width()));
