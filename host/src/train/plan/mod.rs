@@ -68,8 +68,8 @@ pub struct PlanTrainer {
 /// Samples that are evaluated together, on which no sample's logits depend: a multiple of every tile's height, and so few that
 /// what goes into a linear layer mostly stays in the second-level cache.
 const EVALUATED_TOGETHER: usize = 60;
-/// The same where blank inputs are left out: a few more are blank in a small batch.
-const EVALUATED_WITHOUT_BLANKS: usize = 20;
+/// The same where blank inputs are left out: more are blank in a small batch.
+const EVALUATED_WITHOUT_BLANKS: usize = 10;
 const _: () = assert!(WIDTH == AT_A_TIME, "the logits of a panel's samples are a group of rows side by side");
 
 /// That a model made for samples and outputs of these sizes suits the data.
