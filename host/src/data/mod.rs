@@ -64,7 +64,8 @@ pub enum Features {
     F32(Vec<f32>),
 }
 
-/// Samples of bytes, one after another, each `width` long; a byte is worth `scale` a step.
+/// Samples of bytes, one after another, each `width` long. A byte `b` stands for `b · scale`, without the shift that
+/// its features may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes<'a> {
     pub values: &'a [u8],
@@ -115,7 +116,8 @@ impl Features {
         }
     }
 
-    /// As [`gather`](Self::gather), while the memory is asked for the rows of `next`, which will be gathered after these.
+    /// As [`gather`](Self::gather), while the memory is asked for the rows of `next`, which will be gathered after
+    /// these.
     ///
     /// Inlined, so that a caller who knows the processor gets it in that processor's registers.
     #[inline(always)]

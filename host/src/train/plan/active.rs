@@ -6,13 +6,14 @@
 //! ```text
 //! y = x·W + b = p·W + c·(1·W) + b          gradient of W, from the slopes G of y:   pᵀ·G + c·1·(1ᵀ·G)
 //! ```
-//! In `p·W` and `pᵀ·G` only the rows of `W` take part whose input is active: not blank in at least one row of the batch.
-//! What is left of the gradient is the same for every row of `W`. It is kept apart, in one row `u`: `W = V + 1·u`, where
-//! the plan's weights hold `V` until the steps are over.
+//! In `p·W` and `pᵀ·G` only the rows of `W` take part whose input is active: not blank in at least one row of the
+//! batch. What is left of the gradient is the same for every row of `W`. It is kept apart, in one row `u`: `W = V +
+//! 1·u`, where the plan's weights hold `V` until the steps are over.
 //!
-//! Where in the flow: between gathering and the first [`Linear`](super::linear::Linear), where a step moves the weights
-//! by the gradient alone. What it never does: approximate. Without a shift every sum is the dense one, bit for bit, as a
-//! product with zero adds nothing; with one it is another order of the same sum.
+//! Where in the flow: between the data, or a batch gathered from it where it is floats, and the first
+//! [`Linear`](super::linear::Linear), where a step moves the weights by the gradient alone. What it never does:
+//! approximate. Without a shift every sum is the dense one, bit for bit, as a product of a finite weight with zero
+//! adds nothing; with one it is another order of the same sum.
 
 use super::marked::Marked;
 use super::operands::{Dense, Picked};
@@ -53,7 +54,7 @@ pub struct Active {
     total: Vec<f64>,
     /// Steps since `total` was summed.
     steps: u32,
-    /// The last sample of the data, and room behind it.
+    /// A sample at the end of the data, and room behind it.
     padded: Vec<u8>,
 }
 
@@ -61,13 +62,13 @@ pub struct Active {
 pub fn pays(features: &Features, rows: usize, width: usize) -> bool {
     let batches = rows.min(LOOKED_AT) / BATCH;
     let mut active = Active::default();
-    let mut values = vec![0.0; BATCH * width + ROOM];
     let mut found = 0;
     for batch in 0..batches {
         let rows: Vec<u32> = (batch * BATCH..(batch + 1) * BATCH).map(|row| row as u32).collect();
         match features.bytes(width) {
             Some(bytes) => active.pick_bytes(bytes, [&rows, &[]]),
             None => {
+                let mut values = vec![0.0; BATCH * width + ROOM];
                 features.gather(&rows, width, &mut values[..BATCH * width]);
                 active.pick(&values, BATCH, width);
             }
@@ -80,7 +81,7 @@ pub fn pays(features: &Features, rows: usize, width: usize) -> bool {
 impl Active {
     /// Takes in a weight in panels, [inputs, outputs]. `shifted`: whether its samples may have a shift.
     #[inline(always)]
-    pub fn begin(&mut self, shifted: bool, weight: &[f32], outputs: usize) {
+    pub fn sum_weight(&mut self, shifted: bool, weight: &[f32], outputs: usize) {
         self.common.clear();
         self.common.resize(outputs, 0.0);
         self.total.clear();
@@ -132,7 +133,12 @@ impl Active {
         }
         self.find(rows, width);
         for row in 0..rows {
-            self.copy(row, &p[row * width..], |value| value);
+            self.copy(
+                row,
+                &p[row * width..],
+                #[inline(always)]
+                |value| value,
+            );
         }
         self.sum_rows(rows);
     }
@@ -159,7 +165,12 @@ impl Active {
                 padded.resize(width + ROOM, 0);
                 from = &padded;
             }
-            self.copy(at, from, |value| f32::from(value) * scale);
+            self.copy(
+                at,
+                from,
+                #[inline(always)]
+                |value| f32::from(value) * scale,
+            );
         }
         self.padded = padded;
         self.sum_rows(rows.len());
@@ -248,7 +259,7 @@ impl Active {
 
     /// Adds to `V` what all rows share, so that it is `W`.
     #[inline(always)]
-    pub fn settle(&self, weight: &mut [f32]) {
+    pub fn settle(&mut self, weight: &mut [f32]) {
         // Not after an evaluation, nor without a shift.
         if self.common.iter().all(|&common| common == 0.0) {
             return;
@@ -259,6 +270,7 @@ impl Active {
                 row.iter_mut().zip(common).for_each(|(value, common)| *value = (f64::from(*value) + common) as f32);
             }
         }
+        self.common.fill(0.0);
     }
 
     #[inline(always)]

@@ -1,13 +1,14 @@
 //! Which inputs of a batch are not blank.
 //!
-//! Where in the flow: between the marks that a batch leaves and what is read of it. What it never does: look at a value.
+//! Where in the flow: between the marks that a batch leaves and what is read of it. What it never does: look at a
+//! value.
 
 use super::scratch::sized;
 
 /// Indices of what is marked, ascending.
 #[derive(Debug, Default)]
 pub struct Marked {
-    /// They, and room for the others, which is never given back.
+    /// The first `count` are listed; behind them is room.
     indices: Vec<u32>,
     count: usize,
 }

@@ -35,7 +35,7 @@ use super::classification::{AT_A_TIME, is_hit, losses_side_by_side, on_grid, row
 use super::relabel::taken_for;
 use super::sgd::Update;
 use super::{Layout, LocalReport, LocalTask, Part, Relabel, Score, Term, Trainer};
-use crate::data::{Dataset, Features};
+use crate::data::Dataset;
 use crate::error::{Fault, Kind};
 use anyhow::Result;
 use learner::Learner;
@@ -63,12 +63,14 @@ pub struct PlanTrainer {
     sparse: bool,
     /// Whether a part of this data is shifted.
     shifted: bool,
+    /// Whether the weights are those received last, and nothing was trained since.
+    measured: bool,
 }
 
-/// Samples that are evaluated together, on which no sample's logits depend: a multiple of every tile's height, and so few that
+/// Samples that are evaluated together, on which no sample's logits depend if weights are finite: a multiple of every tile's height, and so few that
 /// what goes into a linear layer mostly stays in the second-level cache.
 const EVALUATED_TOGETHER: usize = 60;
-/// The same where blank inputs are left out: more are blank in a small batch.
+/// Fewer where blank inputs are left out: more are blank in a small batch.
 const EVALUATED_WITHOUT_BLANKS: usize = 10;
 const _: () = assert!(WIDTH == AT_A_TIME, "the logits of a panel's samples are a group of rows side by side");
 
@@ -96,6 +98,7 @@ impl PlanTrainer {
             network,
             sparse,
             shifted,
+            measured: false,
             data,
             weights: vec![0.0; layout.len() + WIDTH],
             received: Vec::with_capacity(layout.len()),
@@ -185,6 +188,7 @@ impl PlanTrainer {
 
 impl Trainer for PlanTrainer {
     fn train(&mut self, task: &LocalTask<'_>, out: &mut [f32]) -> Result<LocalReport> {
+        self.measured = false;
         self.load(task.start);
         let mut received = std::mem::take(&mut self.received);
         received.clear();
@@ -203,8 +207,9 @@ impl Trainer for PlanTrainer {
             self.gradient.resize(self.len(), 0.0);
         }
         if self.sparse && update.plain_rate().is_some() {
-            self.network.begin(self.shifted, &self.weights);
-            self.network.leave_out_blanks(self.data.train.features.shift());
+            let shift = self.data.train.features.shift();
+            self.network.sum_weight(shift != 0.0, &self.weights);
+            self.network.leave_out_blanks(shift);
         }
         let mut batches = Batches::new(task.order, task.rows, task.batch_size);
         let mut report = LocalReport::default();
@@ -225,19 +230,21 @@ impl Trainer for PlanTrainer {
     fn receive(&mut self, weights: &[f32]) -> Result<()> {
         self.load(weights);
         if self.sparse || self.network.gains_side_by_side() {
-            self.network.begin(self.shifted, &self.weights);
+            self.network.sum_weight(self.shifted, &self.weights);
         }
+        self.measured = true;
         Ok(())
     }
 
     fn score_as(&mut self, part: Part, list: &[u32], relabel: Relabel<'_>) -> Result<Score> {
+        assert!(self.measured, "weights are received before they are scored");
         let (registers, outputs) = (self.network.registers, self.network.outputs());
         let mut score = Score::default();
         let features = &self.data.part(part).features;
         let size = if self.sparse {
             self.network.leave_out_blanks(features.shift());
             EVALUATED_WITHOUT_BLANKS
-        } else if self.network.gains_side_by_side() && matches!(features, Features::U8 { .. }) {
+        } else if self.network.gains_side_by_side() && features.bytes(self.data.width()).is_some() {
             // To transpose floats would cost more than it gains.
             self.network.read_side_by_side(features.shift(), &self.weights);
             WIDTH

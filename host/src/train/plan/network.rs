@@ -32,7 +32,8 @@ enum Stage {
 pub enum Reading {
     /// Sample after sample, [rows, inputs].
     Plain,
-    /// The same without their shift, which is added to their products; inputs that are blank in all samples are left out.
+    /// The same without their shift, which is added to their products; inputs that are blank in all samples are left
+    /// out.
     WithoutBlanks,
     /// Side by side without their shift, as [`SideBySide`] has them; logits lie [outputs, 16].
     SideBySide,
@@ -118,8 +119,9 @@ impl Network {
         self.reading
     }
 
-    /// Takes in what leaving out blank inputs needs to know of the weights. `shifted`: whether samples may have a shift.
-    pub fn begin(&mut self, shifted: bool, weights: &[f32]) {
+    /// Takes in what leaving out blank inputs needs to know of the weights. `shifted`: whether samples may have a
+    /// shift.
+    pub fn sum_weight(&mut self, shifted: bool, weights: &[f32]) {
         let [Stage::Linear(first), ..] = &self.stages[..] else {
             panic!("blank inputs are left out of a linear layer only");
         };
@@ -127,20 +129,23 @@ impl Network {
         let (active, side_by_side) = (&mut self.active, &mut self.side_by_side);
         self.registers.run(
             #[inline(always)]
-            || match narrow {
-                true => side_by_side.sum(weight, outputs),
-                false => active.begin(shifted, weight, outputs),
+            || {
+                if narrow {
+                    side_by_side.sum_weight(shifted, weight, outputs);
+                } else {
+                    active.sum_weight(shifted, weight, outputs);
+                }
             },
         );
     }
 
-    /// From now on samples are read side by side, at most sixteen at a time, and only evaluated. They have no shift, `shift` is added
-    /// to their products. `weights`: those that were taken in last.
+    /// From now on samples are read side by side, at most sixteen at a time, and only evaluated. They have no shift,
+    /// `shift` is added to their products. `weights`: those that were taken in last.
     pub fn read_side_by_side(&mut self, shift: f32, weights: &[f32]) {
         let [Stage::Linear(only)] = &self.stages[..] else {
             panic!("samples lie side by side for a narrow linear layer only");
         };
-        self.side_by_side.begin(shift, only.bias(weights));
+        self.side_by_side.shift_by(shift, only.bias(weights));
         self.reading = Reading::SideBySide;
     }
 
@@ -154,7 +159,7 @@ impl Network {
     /// and get it.
     pub fn read_plainly(&mut self, weights: &mut [f32]) {
         if let ([Stage::Linear(first), ..], Reading::WithoutBlanks) = (&self.stages[..], self.reading) {
-            let (active, weight) = (&self.active, first.weight_mut(weights));
+            let (active, weight) = (&mut self.active, first.weight_mut(weights));
             self.registers.run(
                 #[inline(always)]
                 || active.settle(weight),
@@ -207,8 +212,8 @@ impl Network {
         );
     }
 
-    /// From the features that were filled in, or the active ones that were found, to logits. Shapes: `weights` with a panel's width of
-    /// room at their end.
+    /// From the features that were filled in, or the active ones that were found, to logits. Shapes: `weights` with a
+    /// panel's width of room at their end.
     pub fn forward(&mut self, weights: &[f32], rows: usize, statistics: Statistics) {
         for (i, stage) in self.stages.iter().enumerate() {
             grow(&mut self.values[i + 1], rows * stage.output_len());
@@ -260,8 +265,8 @@ impl Network {
         (&self.values[last][..rows * self.outputs], &mut self.slopes[last][..rows * self.outputs])
     }
 
-    /// Backward from the slopes that were filled in, each stage's weights learning on the way. Panics if blank inputs are
-    /// left out and the weights move by more than the gradient, or if samples are read side by side.
+    /// Backward from the slopes that were filled in, each stage's weights learning on the way. Panics if blank inputs
+    /// are left out and the weights move by more than the gradient, or if samples are read side by side.
     pub fn backward(&mut self, rows: usize, learner: &mut Learner<'_>) {
         assert!(self.reading != Reading::SideBySide, "samples side by side are only evaluated");
         for (i, stage) in self.stages.iter().enumerate().rev() {

@@ -1,13 +1,15 @@
-//! Samples side by side: sixteen of them as the transpose of their bytes, of which a narrow layer leaves no lane idle, and without
-//! the inputs that are blank in all of them.
+//! Samples side by side: sixteen of them as the transpose of their bytes, of which a narrow layer leaves no lane
+//! idle, and without the inputs that are blank in all of them.
 //!
-//! A layer of ten outputs fills ten lanes of sixteen. With a sample in each lane, all of them are at work, and what it costs
-//! is this transpose, of bytes that become floats where they are multiplied. As for [`Active`](super::active::Active), a sample is
-//! `x = p + c·1`, and `y = p·W + c·(1·W) + b`, where inputs that are blank add nothing to `p·W`.
+//! A layer of ten outputs fills ten lanes of sixteen. With a sample in each lane, all of them are at work, and what
+//! it costs is this transpose, of bytes that become floats where they are multiplied. As for
+//! [`Active`](super::active::Active), a sample is `x = p + c·1`, and `y = p·W + c·(1·W) + b`, where inputs that are
+//! blank add nothing to `p·W`.
 //!
-//! Where in the flow: between the data and a narrow linear layer, in the place of gathering samples one after another, where
-//! they are evaluated. What it never does: approximate. Without a shift every sum is the dense one, bit for bit; with one it is
-//! another order of the same sum, and no sample's depends on which others lie beside it.
+//! Where in the flow: between the data and a narrow linear layer, in the place of gathering samples one after
+//! another, where they are evaluated. What it never does: approximate. With finite weights and without a shift every
+//! sum is the dense one, bit for bit; with a shift it is another order of the same sum, and no sample's depends on
+//! which others lie beside it.
 
 use super::squares::{PAIR, Squares, turn};
 use super::tile::{WIDTH, runs_of_tiles};
@@ -29,18 +31,21 @@ pub struct SideBySide {
 }
 
 impl SideBySide {
-    /// Takes in a weight [inputs, outputs].
+    /// Takes in a weight [inputs, outputs]. `shifted`: whether samples may have a shift.
     #[inline(always)]
-    pub fn sum(&mut self, weight: &[f32], outputs: usize) {
+    pub fn sum_weight(&mut self, shifted: bool, weight: &[f32], outputs: usize) {
         self.total.clear();
         self.total.resize(outputs, 0.0);
+        if !shifted {
+            return;
+        }
         for row in weight.chunks_exact(outputs) {
             self.total.iter_mut().zip(row).for_each(|(total, &value)| *total += f64::from(value));
         }
     }
 
-    /// Begins with samples shifted by `shift`, and with the bias of the layer whose weight was taken in.
-    pub fn begin(&mut self, shift: f32, bias: &[f32]) {
+    /// Goes on with samples shifted by `shift`, and with the bias of the layer whose weight was taken in.
+    pub fn shift_by(&mut self, shift: f32, bias: &[f32]) {
         let begin = |(&bias, total): (&f32, &f64)| match shift {
             0.0 => bias,
             _ => (f64::from(bias) + f64::from(shift) * total) as f32,
@@ -102,7 +107,7 @@ impl WithSimd for Product<'_> {
         };
         for (outputs, height) in runs_of_tiles(self.y.len(), most) {
             for first in outputs.step_by(height) {
-                if const { S::F32_LANES == 16 } {
+                if const { S::F32_LANES == WIDTH } {
                     tile_of!(height, [1 2 3 4 5 6 7 8 9 10 11 12 13 14 15], 1, (simd, &mut self, first));
                 } else if const { S::F32_LANES == 8 } {
                     tile_of!(height, [1 2 3 4 5 6], 2, (simd, &mut self, first));
@@ -118,8 +123,8 @@ impl WithSimd for Product<'_> {
     }
 }
 
-/// `R` outputs from `first` on, each in `V` vectors. Sums are indexed by loops of known length and by nothing else, so that they stay in
-/// registers.
+/// `R` outputs from `first` on, each in `V` vectors. Sums are indexed by loops of known length and by nothing else,
+/// so that they stay in registers.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, clippy::manual_memcpy, reason = "anything else would keep the sums in memory")]
 fn tile<S: Simd, const R: usize, const V: usize>(simd: S, product: &mut Product<'_>, first: usize) {
@@ -167,8 +172,9 @@ mod tests {
     /// Each sum held to a plain loop of `mul_add`, bit for bit.
     #[test]
     fn every_sum_is_one_chain_over_the_inputs_that_are_not_blank() {
-        // Less than a square, squares alone, a pair and a rest; one output, a tile of each height, two tiles.
-        for (width, outputs) in [(3, 1), (32, 10), (37, 15), (70, 7)] {
+        // Less than a square, a square and a rest, a pair, pairs and a rest; outputs for tiles of each height.
+        let widths = [3, 21, 32, 37].map(|width| (width, 10)).into_iter();
+        for (width, outputs) in widths.chain((1..WIDTH).map(|outputs| (70, outputs))) {
             // Every third input is blank in all samples, others in some.
             let byte = |row: usize, input: usize| if input % 3 == 1 { 0 } else { ((row * 7 + input) % 5 * 51) as u8 };
             let values: Vec<u8> = (0..40).flat_map(|row| (0..width).map(move |input| byte(row, input))).collect();
@@ -177,9 +183,9 @@ mod tests {
             let bias: Vec<f32> = (0..outputs).map(|i| i as f32 * 0.1).collect();
             for (registers, shift) in all_registers().into_iter().flat_map(|on| [(on, 0.0), (on, SHIFT)]) {
                 let mut panel = SideBySide::default();
-                panel.sum(&weight, outputs);
-                panel.begin(shift, &bias);
-                for count in [16, 1] {
+                panel.sum_weight(shift != 0.0, &weight, outputs);
+                panel.shift_by(shift, &bias);
+                for count in [16, 5, 1] {
                     let rows: Vec<u32> = (0..count).map(|i| i * 7 % 40).collect();
                     panel.pick(registers, bytes, &rows);
                     let mut y = vec![f32::NAN; outputs * WIDTH];

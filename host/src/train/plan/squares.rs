@@ -1,7 +1,7 @@
 //! The transpose of bytes: sixteen samples side by side.
 //!
-//! Where in the flow: under [`SideBySide`](super::side_by_side::SideBySide), which turns samples this way before their bytes become
-//! floats. What it never does: arithmetic.
+//! Where in the flow: under [`SideBySide`](super::side_by_side::SideBySide), which turns samples this way before
+//! their bytes become floats. What it never does: arithmetic.
 
 use super::tile::WIDTH;
 use crate::registers::Registers;
@@ -15,9 +15,9 @@ pub type Squares = [[u8; PAIR]; WIDTH];
 
 /// Turns each of two squares by itself, sixteen samples at a time, and marks what is not blank in all of them.
 ///
-/// Shapes: `samples` of one length, `turned` a place for every `PAIR` bytes of it, of which byte `b` of sample `s` goes to
-/// `[b % 16][b / 16 · 16 + s]`; bytes that a sample lacks are zero. `marks` as long: a bit for each byte, 1 unless all samples have a
-/// zero there.
+/// Shapes: `samples` of one length, `turned` a place for every `PAIR` bytes of it, of which byte `b` of sample `s`
+/// goes to `[b % 16][b / 16 · 16 + s]`; bytes that a sample lacks are zero. `marks` as long: a bit for each byte, 1
+/// unless all samples have a zero there.
 pub fn turn(registers: Registers, samples: &[&[u8]; WIDTH], turned: &mut [Squares], marks: &mut [u32]) {
     #[cfg(target_arch = "x86_64")]
     if let Some(avx2) = registers.avx2() {
@@ -40,7 +40,8 @@ pub fn turn(registers: Registers, samples: &[&[u8]; WIDTH], turned: &mut [Square
     );
 }
 
-/// Loops alone, since what a closure is passed to may be a function of its own, which would not run in the caller's registers.
+/// Loops alone, since what a closure is passed to may be a function of its own, which would not run in the caller's
+/// registers.
 #[inline(always)]
 fn turn_with(
     turned_and_marked: impl Fn(&Squares) -> (Squares, u32),
@@ -82,8 +83,8 @@ fn turned_and_marked(rows: &Squares) -> (Squares, u32) {
     (zipped_four_times(rows), marks)
 }
 
-/// The transpose of each square. A round zips rows `i` and `i + 8` into rows `2i` and `2i + 1`; after four, the bytes of a column stand
-/// side by side.
+/// The transpose of each square. A round zips rows `i` and `i + 8` into rows `2i` and `2i + 1`; after four, the bytes
+/// of a column stand side by side.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "`byte` counts bytes of two rows, from two others' halves")]
 fn zipped_four_times(rows: &Squares) -> Squares {
@@ -154,7 +155,9 @@ mod tests {
                     let expected: Vec<u8> =
                         (0..WIDTH).map(|sample| if at < width { byte(at, sample) } else { 0 }).collect();
                     assert_eq!(found, expected, "{registers:?}, width {width}, byte {at}");
-                    assert_eq!(marks[at / PAIR] >> (at % PAIR) & 1 == 1, expected.iter().any(|&byte| byte != 0));
+                    let is_marked = marks[at / PAIR] >> (at % PAIR) & 1 == 1;
+                    let expected = expected.iter().any(|&byte| byte != 0);
+                    assert_eq!(is_marked, expected, "{registers:?}, width {width}, mark {at}");
                 }
             }
         }

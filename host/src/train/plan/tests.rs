@@ -300,7 +300,7 @@ fn evaluation_equals_the_burn_modules() {
     }
 }
 
-/// A large batch is cut into higher tiles than a small one, has fewer blank inputs, and may lie with its samples side by side.
+/// A large batch is cut into higher tiles than a small one, and has fewer blank inputs.
 #[test]
 fn what_a_sample_scores_does_not_depend_on_its_batch() {
     for case in &CASES {

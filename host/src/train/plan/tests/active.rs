@@ -60,6 +60,66 @@ fn without_a_shift_no_bit_changes() {
 }
 
 #[test]
+fn data_kept_as_floats_gives_the_bits_of_bytes() {
+    let (start, [mut ours, mut theirs]) = (trainers(0.0).0, [trainers(0.0).1, trainers(0.0).1].map(|[plan, _]| plan));
+    let rows = rows();
+    let task = task(&start, &rows, 20, |_| ());
+    let expected = train(&mut theirs, &task);
+    for (in_training, in_test) in [(true, false), (false, true), (true, true)] {
+        let mut mixed = Arc::unwrap_or_clone(data(0.0));
+        for (examples, as_floats) in [(&mut mixed.train, in_training), (&mut mixed.test, in_test)] {
+            if as_floats {
+                let mut values = vec![0.0; examples.len() * 300];
+                let all: Vec<u32> = (0..examples.len() as u32).collect();
+                examples.features.gather(&all, 300, &mut values);
+                examples.features = Features::F32(values);
+            }
+        }
+        assert!(active::pays(&mixed.train.features, mixed.train.len(), 300));
+        ours.data = Arc::new(mixed);
+        assert_eq!(train(&mut ours, &task), expected);
+        let [ours, theirs] = [&mut ours, &mut theirs].map(|plan| plan.evaluate(&start, Part::Test, &rows).unwrap());
+        assert_eq!(ours, theirs);
+    }
+}
+
+#[test]
+fn logistic_regression_scores_the_same_whatever_is_left_out() {
+    let layers = Layers::features(300).then(Layer::Linear { outputs: 10 });
+    let start: Vec<f32> = (0..3010).map(|i| ((i * 7919 % 1009) as f32 - 504.0) * 1e-4).collect();
+    let tensor = TensorInfo { name: "all".into(), shape: vec![3010], role: TensorRole::Weight, offset: 0 };
+    let layout = Layout { tensors: vec![tensor] };
+    for shift in [0.0, -0.42] {
+        let bytes = data(shift);
+        let mut floats = Arc::unwrap_or_clone(bytes.clone());
+        let mut values = vec![0.0; floats.test.len() * 300];
+        let all: Vec<u32> = (0..floats.test.len() as u32).collect();
+        floats.test.features.gather(&all, 300, &mut values);
+        floats.test.features = Features::F32(values);
+        let score = |data: Arc<Dataset>, rows: &[u32]| {
+            PlanTrainer::new(&layers, &layout, data).unwrap().evaluate(&start, Part::Test, rows).unwrap()
+        };
+        let (ours, theirs) = (score(bytes.clone(), &all), score(Arc::new(floats), &all));
+        assert_eq!(ours.correct, theirs.correct);
+        let difference = (ours.loss_sum - theirs.loss_sum).abs();
+        assert!(difference <= if shift == 0.0 { 0.0 } else { 1e-6 * theirs.loss_sum }, "shift {shift}: {difference}");
+        // No sample's score depends on those beside it.
+        let alone: f64 = all.iter().map(|&row| score(bytes.clone(), &[row]).loss_sum).sum();
+        assert_eq!(alone, ours.loss_sum);
+    }
+}
+
+#[test]
+#[should_panic(expected = "weights are received before they are scored")]
+fn weights_that_were_trained_are_not_scored_unless_they_are_received() {
+    let (start, [mut plan, _]) = trainers(-0.42);
+    let rows = rows();
+    plan.evaluate(&start, Part::Test, &rows).unwrap();
+    train(&mut plan, &task(&start, &rows, 1, |_| ()));
+    let _ = plan.score(Part::Test, &rows);
+}
+
+#[test]
 fn with_a_shift_many_steps_end_within_rounding() {
     let (start, mut plans) = trainers(-0.42);
     let rows = rows();
