@@ -67,8 +67,8 @@ pub struct PlanTrainer {
     measured: bool,
 }
 
-/// Samples that are evaluated together, on which no sample's logits depend if weights are finite: a multiple of every tile's height, and so few that
-/// what goes into a linear layer mostly stays in the second-level cache.
+/// Samples that are evaluated together, on which no sample's logits depend if weights are finite: a multiple of every
+/// tile's height, and so few that what goes into a linear layer mostly stays in the second-level cache.
 const EVALUATED_TOGETHER: usize = 60;
 /// Fewer where blank inputs are left out: more are blank in a small batch.
 const EVALUATED_WITHOUT_BLANKS: usize = 10;

@@ -190,8 +190,7 @@ impl Network {
 
     /// The place of a batch's features, in the shape in which they are read.
     pub fn features(&mut self, rows: usize) -> &mut [f32] {
-        grow(&mut self.values[0], rows * self.inputs + ROOM);
-        &mut self.values[0][..rows * self.inputs]
+        &mut sized(&mut self.values[0], rows * self.inputs + ROOM)[..rows * self.inputs]
     }
 
     /// Finds the active inputs of the features that were filled in.
@@ -216,8 +215,8 @@ impl Network {
     /// panel's width of room at their end.
     pub fn forward(&mut self, weights: &[f32], rows: usize, statistics: Statistics) {
         for (i, stage) in self.stages.iter().enumerate() {
-            grow(&mut self.values[i + 1], rows * stage.output_len());
-            grow(&mut self.choices[i], rows * stage.choices());
+            sized(&mut self.values[i + 1], rows * stage.output_len());
+            sized(&mut self.choices[i], rows * stage.choices());
         }
         for (i, stage) in self.stages.iter().enumerate() {
             let (before, after) = self.values.split_at_mut(i + 1);
@@ -261,7 +260,7 @@ impl Network {
     /// The logits of the last forward pass [rows, outputs], and the place of their slopes.
     pub fn logits_and_slopes(&mut self, rows: usize) -> (&[f32], &mut [f32]) {
         let last = self.stages.len();
-        grow(&mut self.slopes[last], rows * self.outputs);
+        sized(&mut self.slopes[last], rows * self.outputs);
         (&self.values[last][..rows * self.outputs], &mut self.slopes[last][..rows * self.outputs])
     }
 
@@ -284,12 +283,7 @@ impl Network {
                 continue;
             }
             let slope_x = &mut before[i];
-            let slope_x = if i == 0 {
-                None
-            } else {
-                grow(slope_x, rows * stage.input_len());
-                Some(&mut slope_x[..rows * stage.input_len()])
-            };
+            let slope_x = if i == 0 { None } else { Some(sized(slope_x, rows * stage.input_len())) };
             let pass = Backward {
                 registers: self.registers,
                 x: &self.values[i][..rows * stage.input_len()],
@@ -306,12 +300,6 @@ impl Network {
                 }
             }
         }
-    }
-}
-
-fn grow<T: Clone + Default>(buffer: &mut Vec<T>, length: usize) {
-    if buffer.len() < length {
-        buffer.resize(length, T::default());
     }
 }
 
